@@ -1,0 +1,88 @@
+"""One family of errors; every message says where, what was got, what was expected and what to try.
+
+A finding and an error speak the same grammar. ``exit_code`` is what the command line returns.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NetwrightError(Exception):
+    """Something that netwright understands went wrong.
+
+    ``where`` is the place in the user's words (a recipe key, a file, a layer), ``got`` and ``expected`` are
+    short phrases, ``suggestion`` is the next thing to try.
+    """
+
+    exit_code = 1
+
+    def __init__(self, where: str, got: str = "", expected: str = "", suggestion: str = "") -> None:
+        self.where, self.got, self.expected, self.suggestion = where, got, expected, suggestion
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        parts = [self.got and f"got {self.got}", self.expected and f"expected {self.expected}"]
+        text = f"{self.where}: {', '.join(part for part in parts if part)}".rstrip(": ")
+        return f"{text}. Try: {self.suggestion}" if self.suggestion else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.where, self.got, self.expected, self.suggestion)
+
+
+class UsageError(NetwrightError, ValueError):
+    """A wrong argument, option or recipe."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe that cannot be read, resolved or run."""
+
+
+class DataError(UsageError):
+    """Data that cannot be read or that contradicts itself."""
+
+
+class NetworkError(UsageError):
+    """A network that cannot be built, loaded or run on this input."""
+
+
+class RunError(NetwrightError):
+    """A run directory that is damaged, busy, full or of another version."""
+
+
+class GateError(NetwrightError):
+    """A gate was not met: a finding at or above a limit, a budget, a parity check."""
+
+    exit_code = 3
+
+
+class MissingExtraError(NetwrightError, ImportError):
+    """An optional dependency is missing; the suggestion is the command that installs it."""
+
+    exit_code = 4
+
+    def __init__(self, where: str, got: str = "", expected: str = "", suggestion: str = "", *, extra: str = "") -> None:
+        if extra:
+            got, expected, suggestion = "an optional dependency that is missing", extra, f'pip install "netwright[{extra}]"'
+        super().__init__(where, got, expected, suggestion)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like ``name``, if one is near enough to have been meant."""
+    candidates = list(known)
+    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    if not found:  # the last part of a dotted key may be right where the first is not
+        tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in candidates}
+        close = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.75)
+        found = [tails[close[0]]] if close else []
+    return found[0] if found else None
+
+
+def unknown_name(where: str, name: str, known: Iterable[str], error: type[NetwrightError] = UsageError) -> NetwrightError:
+    """The error for a name that is not among the known ones; it offers the nearest."""
+    candidates = sorted(known)
+    near = nearest(name, candidates)
+    return error(where, f"{name!r}", f"one of {', '.join(candidates)}", near or "")

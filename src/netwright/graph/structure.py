@@ -1,0 +1,105 @@
+"""A network as a value: operations, the tensors between them, parameters, and which channels belong together.
+
+Inspection, compression and export all read this one. It is plain data: no torch, no reference to the network itself;
+``module`` and ``parameters`` are the names by which ``network.get_submodule`` and ``get_parameter`` find them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from netwright.records import SCHEMA_VERSION, Record
+
+
+class TensorInfo(Record):
+    """A tensor between operations. ``producer`` is an operation's name, or empty for an input of the network."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    producer: str = ""
+
+
+class ParameterInfo(Record):
+    """A parameter or buffer; ``aliases`` are its other names where modules share it (it is counted once)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+    kind: Literal["parameter", "buffer"] = "parameter"
+    aliases: tuple[str, ...] = ()
+
+
+class Operation(Record):
+    """One operation in the order of execution.
+
+    ``name`` is unique (the module's path, with ``#2``, ``#3`` for later calls of a shared module, or
+    ``parent.function_n`` for functional calls). ``attributes`` are what decides shapes and cost (kernel, stride,
+    padding, dilation, groups…), as plain numbers. ``followed`` is False for what the trace could not see into.
+    """
+
+    name: str
+    kind: str  # conv2d, linear, batch_norm, relu, add, concat, reshape, attention, …
+    inputs: tuple[str, ...]  # tensors
+    outputs: tuple[str, ...]
+    module: str = ""
+    parameters: tuple[str, ...] = ()
+    attributes: dict[str, Any] = {}
+    followed: bool = True
+
+
+class ChannelMember(Record):
+    """Where a group of coupled channels lives: axis ``axis`` of a parameter, channels ``start`` to ``start + count``.
+
+    ``role``: ``out`` (this parameter makes the channels), ``in`` (it reads them) or ``per`` (one value a channel).
+    ``repeat`` neighbouring entries belong to one channel (a flattened map before a dense layer).
+    """
+
+    parameter: str
+    axis: int
+    role: Literal["out", "in", "per"]
+    start: int = 0
+    count: int = 0
+    repeat: int = 1
+
+
+class Coupling(Record):
+    """Channels that can only be kept or removed together (residual sums, concatenations, depthwise, groups, heads).
+
+    ``granularity``: channels come and go in multiples of it. ``fixed`` says why the group must stay as it is (the
+    network's output, an operation that was not followed), empty if it may shrink.
+    """
+
+    channels: int
+    members: tuple[ChannelMember, ...]
+    granularity: int = 1
+    fixed: str = ""
+
+
+class Graph(Record):
+    """A traced network."""
+
+    version: int = SCHEMA_VERSION
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    tensors: dict[str, TensorInfo]
+    operations: tuple[Operation, ...]
+    parameters: tuple[ParameterInfo, ...]
+    couplings: tuple[Coupling, ...] = ()
+
+    def operation(self, name: str) -> Operation:
+        return next(operation for operation in self.operations if operation.name == name)
+
+    def parents(self, operation: Operation) -> tuple[Operation, ...]:
+        """The operations whose outputs this one reads, in the order of its inputs, each once."""
+        names = dict.fromkeys(self.tensors[tensor].producer for tensor in operation.inputs)
+        return tuple(self.operation(name) for name in names if name)
+
+    def children(self, operation: Operation) -> tuple[Operation, ...]:
+        """The operations that read an output of this one, in the order of execution."""
+        made = set(operation.outputs)
+        return tuple(other for other in self.operations if made & set(other.inputs))
+
+    def unfollowed(self) -> tuple[Operation, ...]:
+        return tuple(operation for operation in self.operations if not operation.followed)

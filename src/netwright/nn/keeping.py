@@ -1,0 +1,140 @@
+"""How a network is kept: ``network.json`` says how to build it again, weights lie in safetensors beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from netwright.errors import NetworkError, nearest, unknown_name
+from netwright.nn.surgery import replay
+from netwright.nn.zoo import NETWORKS
+from netwright.records import NetworkFile
+
+
+def describe(
+    name: str, input_shape: tuple[int, ...], outputs: int, *, width: Any, depth: Any, dropout: Any, arguments: dict[str, Any]
+) -> NetworkFile:
+    """The record of a network by name: of the zoo, or ``file.py:Name`` or ``package.module:Name``.
+
+    The recipe's width, depth and dropout go to those builders that take them; ``arguments`` go to all and rule.
+    """
+    if ":" in name and not name.startswith(":"):
+        source = _source_of(name)
+        return NetworkFile(
+            kind="import", name=name, arguments=arguments, input_shape=input_shape, outputs=outputs,
+            source_sha256=_digest(source),
+        )  # fmt: skip
+    if name not in NETWORKS:
+        raise unknown_name("network.name", name, NETWORKS, NetworkError)
+    takes = inspect.signature(NETWORKS[name]).parameters
+    chosen = {"width": width, "depth": depth, "dropout": dropout}
+    chosen = {key: value for key, value in chosen.items() if key in takes and value != "auto"} | arguments
+    for key in chosen:
+        if key not in takes or key in ("input_shape", "outputs"):
+            near = nearest(key, takes)
+            raise NetworkError(f"network.arguments.{key}", f"an argument that {name} does not take", ", ".join(list(takes)[2:]), near or "")
+    return NetworkFile(kind="zoo", name=name, arguments=chosen, input_shape=input_shape, outputs=outputs)
+
+
+def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None = None) -> nn.Module:
+    """The network that the record describes, freshly initialised, with its surgeries replayed.
+
+    Code is imported for ``kind="import"`` only: a file that is not the user's own, or whose content is not what the
+    run was made with, needs ``trust``. An ``instance`` can only be handed in again as ``network``.
+    """
+    match record.kind:
+        case "zoo":
+            if record.name not in NETWORKS:
+                raise unknown_name("network.json: name", record.name, NETWORKS, NetworkError)
+            built = NETWORKS[record.name](record.input_shape, record.outputs, **record.arguments)
+        case "import":
+            built = _imported(record, trust)
+        case "instance":
+            if network is None:
+                raise NetworkError(
+                    record.name, "a run whose network was built in Python", "that network",
+                    "netwright.load(run, network=...)",
+                )  # fmt: skip
+            built = network
+    return replay(built, record.surgeries)
+
+
+def _imported(record: NetworkFile, trust: bool) -> nn.Module:
+    source = _source_of(record.name)
+    if not trust:
+        _check_trust(record, source)
+    module_name, _, attribute = record.name.rpartition(":")
+    if source.suffix == ".py" and module_name.endswith(".py"):
+        module = _load_file(source)
+    else:
+        module = importlib.import_module(module_name)
+    found: Callable[..., Any] | None = getattr(module, attribute, None)
+    if found is None:
+        near = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
+        raise NetworkError(record.name, f"no {attribute} in {source}", "a module class or a function that returns one", near or "")
+    try:
+        network = found if isinstance(found, nn.Module) else found(**record.arguments)
+    except TypeError as error:
+        raise NetworkError(record.name, str(error), "arguments that it takes", "--set network.arguments.KEY=VALUE") from error
+    if not isinstance(network, nn.Module):
+        raise NetworkError(record.name, type(network).__name__, "a torch.nn.Module")
+    return network
+
+
+def _source_of(name: str) -> Path:
+    module_name, _, attribute = name.rpartition(":")
+    if not attribute.isidentifier():
+        raise NetworkError(name, repr(attribute), "file.py:Name or package.module:Name")
+    if module_name.endswith(".py"):
+        path = Path(module_name)
+        if not path.is_file():
+            raise NetworkError(name, f"no file {path}", "file.py:Name")
+        return path
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = importlib.util.find_spec(module_name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None or found.origin is None:
+        raise NetworkError(name, f"no module {module_name}", "an importable module", "file.py:Name")
+    return Path(found.origin)
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"netwright_user_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickles of the user's look themselves up there
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise NetworkError(str(path), f"{type(error).__name__}: {error}", "a file that can be imported") from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_trust(record: NetworkFile, source: Path) -> None:
+    if record.source_sha256 and _digest(source) != record.source_sha256:
+        raise NetworkError(str(source), "a source that changed since the run", "the code that the run was made with", "--trust")
+    if hasattr(os, "getuid") and source.stat().st_uid not in (os.getuid(), 0):
+        raise NetworkError(str(source), "a file of another user", "your own file", "--trust, if you know what is in it")

@@ -1,0 +1,159 @@
+"""Surgeries: small operations on named modules, replayed before strictly loaded weights.
+
+A compressed network is ``network.json``, which names the surgeries, and its weights. Replaying changes shapes and
+modules only; values come from the weights. Each operation ends with a check of the final shapes it promised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.nn.utils import fusion, parametrize
+
+from netwright.errors import NetworkError
+from netwright.records import Surgery
+
+
+def replay(network: nn.Module, surgeries: Iterable[Surgery]) -> nn.Module:
+    """The network with every surgery done, in order; the same object, changed in place."""
+    for surgery in surgeries:
+        operate(network, surgery)
+    return network
+
+
+def operate(network: nn.Module, surgery: Surgery) -> None:
+    """Do one surgery. Raises ``NetworkError`` where the module is missing or the shapes come out otherwise."""
+    try:
+        module = network.get_submodule(surgery.module)
+    except AttributeError as error:
+        raise NetworkError(f"surgery {surgery.operation}", f"no module {surgery.module!r}", "a module of the network") from error
+    with torch.no_grad():
+        _OPERATIONS[surgery.operation](network, module, surgery)
+    changed = network.get_submodule(surgery.module)
+    shapes = {name: tuple(tensor.shape) for name, tensor in changed.state_dict().items()}
+    for name, shape in surgery.shapes.items():
+        if shapes.get(name) != tuple(shape):
+            raise NetworkError(f"{surgery.module}.{name}", f"shape {shapes.get(name)}", f"{tuple(shape)} after {surgery.operation}")
+
+
+def _put(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    setattr(network.get_submodule(parent), last, module)
+
+
+def _resize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """Other widths: every named tensor gets its shape, and the module's own bookkeeping follows."""
+    for name, shape in surgery.shapes.items():
+        old = getattr(module, name)
+        new = torch.zeros(shape, dtype=old.dtype, device=old.device)
+        if isinstance(old, nn.Parameter):
+            setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad))
+        else:
+            module.register_buffer(name, new)
+    weight = getattr(module, "weight", None)
+    match module:
+        case nn.Linear():
+            module.out_features, module.in_features = weight.shape
+        case nn.modules.conv._ConvTransposeNd():
+            module.groups = int(surgery.arguments.get("groups", module.groups))
+            module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
+        case nn.modules.conv._ConvNd():
+            module.groups = int(surgery.arguments.get("groups", module.groups))
+            module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
+        case nn.modules.batchnorm._NormBase():
+            module.num_features = len(module.running_mean if weight is None else weight)  # type: ignore[arg-type]
+        case nn.Embedding():
+            module.num_embeddings, module.embedding_dim = weight.shape
+        case nn.PReLU():
+            module.num_parameters = len(weight)
+        case _:
+            raise NetworkError(surgery.module, f"a {type(module).__name__}", "a module that can be resized (linear, convolution, batch norm, embedding, PReLU)")
+
+
+# Kinds that `replace` may put into a network: a closed list, so that a stranger's file can name nothing else.
+REPLACEMENTS: dict[str, Callable[..., nn.Module]] = {
+    "Identity": nn.Identity, "Linear": nn.Linear, "Conv1d": nn.Conv1d, "Conv2d": nn.Conv2d, "Conv3d": nn.Conv3d,
+    "BatchNorm1d": nn.BatchNorm1d, "BatchNorm2d": nn.BatchNorm2d, "GroupNorm": nn.GroupNorm, "LayerNorm": nn.LayerNorm,
+    "ReLU": nn.ReLU, "LeakyReLU": nn.LeakyReLU, "ELU": nn.ELU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Tanh": nn.Tanh,
+    "Sigmoid": nn.Sigmoid, "Dropout": nn.Dropout, "Flatten": nn.Flatten, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
+    "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d,
+}  # fmt: skip
+
+
+def _made(kind: str, arguments: dict[str, object]) -> nn.Module:
+    if kind not in REPLACEMENTS:
+        raise NetworkError("surgery replace", repr(kind), f"one of {', '.join(REPLACEMENTS)}")
+    return REPLACEMENTS[kind](**arguments)
+
+
+def _replace(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """Another module of a known kind: ``arguments = {"kind": ..., "arguments": {...}}``, or ``sequence`` of such."""
+    made = [_made(step["kind"], step.get("arguments", {})) for step in surgery.arguments.get("sequence", [surgery.arguments])]
+    _put(network, surgery.module, made[0] if len(made) == 1 else nn.Sequential(*made))
+
+
+def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """A dense layer or 1-group convolution into a product through ``rank`` channels: W ≈ B A, bias on the second."""
+    rank = int(surgery.arguments["rank"])
+    match module:
+        case nn.Linear():
+            pair = [
+                nn.Linear(module.in_features, rank, bias=False),
+                nn.Linear(rank, module.out_features, bias=module.bias is not None),
+            ]
+        case nn.Conv2d(groups=1):
+            pair = [
+                nn.Conv2d(module.in_channels, rank, module.kernel_size, module.stride, module.padding, module.dilation, bias=False),  # type: ignore[arg-type]
+                nn.Conv2d(rank, module.out_channels, 1, bias=module.bias is not None),
+            ]  # fmt: skip
+        case _:
+            raise NetworkError(surgery.module, f"a {type(module).__name__}", "a dense layer or an ungrouped 2-D convolution")
+    _put(network, surgery.module, nn.Sequential(*pair))
+
+
+def _fold(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """A batch norm (``arguments["norm"]``) into the convolution or dense layer before it; the norm becomes the identity."""
+    norm = network.get_submodule(str(surgery.arguments["norm"]))
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
+        raise NetworkError(str(surgery.arguments["norm"]), f"a {type(norm).__name__}", "a batch norm with running statistics")
+    mode = module.training
+    module.eval(), norm.eval()
+    fuse = fusion.fuse_linear_bn_eval if isinstance(module, nn.Linear) else fusion.fuse_conv_bn_eval
+    _put(network, surgery.module, fuse(module, norm).train(mode))  # type: ignore[arg-type]
+    _put(network, str(surgery.arguments["norm"]), nn.Identity())
+
+
+class Masked(nn.Module):
+    """A parametrization that keeps zeros at zero: the weight times a fixed mask of its shape."""
+
+    def __init__(self, mask: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.mask  # type: ignore[operator, no-any-return]
+
+
+def _mask(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """A fixed mask on a tensor (``arguments["tensor"]``, default ``weight``); its values come with the weights."""
+    name = str(surgery.arguments.get("tensor", "weight"))
+    parametrize.register_parametrization(module, name, Masked(torch.ones_like(getattr(module, name))))
+
+
+def _parametrize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
+    """A weight computed from others: ``arguments["kind"]`` is ``weight_norm`` or ``orthogonal``."""
+    kind = surgery.arguments.get("kind")
+    known: dict[object, Callable[..., nn.Module]] = {
+        "weight_norm": nn.utils.parametrizations.weight_norm,
+        "orthogonal": nn.utils.parametrizations.orthogonal,
+    }
+    if kind not in known:
+        raise NetworkError("surgery parametrize", repr(kind), f"one of {', '.join(map(str, known))}")
+    known[kind](module, str(surgery.arguments.get("tensor", "weight")))
+
+
+_OPERATIONS: dict[str, Callable[[nn.Module, nn.Module, Surgery], None]] = {
+    "resize": _resize, "replace": _replace, "factorize": _factorize, "fold": _fold, "mask": _mask, "parametrize": _parametrize,
+}  # fmt: skip

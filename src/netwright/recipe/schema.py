@@ -1,0 +1,134 @@
+"""The recipe: everything that decides a run, as one immutable value. No torch.
+
+``"auto"`` means: chosen from the data's type, shape, number of examples and classes by ``recipe.defaults`` (nothing
+else; names of files and classes change nothing). A resolved recipe, the one kept with a run, has no ``"auto"`` left.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+VERSION = 1
+
+Auto = Literal["auto"]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta")
+SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle", "plateau")
+LOSSES = ("cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl")
+PRECISIONS = ("fp32", "bf16", "fp16")
+LAYOUTS = ("contiguous", "channels_last")
+FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "python")
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of keys."""
+
+
+class Data(Section):
+    """Where the examples come from and how they become inputs."""
+
+    source: str = "digits"  # a built-in name, a file or a folder
+    format: Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"] = "auto"
+    task: Literal[Auto, "classification", "multi-label", "regression"] = "auto"
+    validation: Share | str = "auto"  # a share of the training part, or a file or folder; 0: none
+    test: Share | str = "auto"  # a share of all examples, or a file or folder; 0: none
+    split_seed: int = 0  # which examples are held out; the run's seed does not change it
+    limit: CountOrZero = 0  # at most so many training examples (stratified); 0: all
+    channels: str = "auto"  # binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv
+    size: str | int = "auto"  # of images: 32 or 32x48 (height x width)
+    fit: Literal["squash", "crop", "pad"] = "squash"  # how pictures of another shape become that size
+    normalize: bool | Auto = "auto"  # (x - mean) / deviation, measured on the training part
+    target: str = "auto"  # the target column of a table, or several with commas; default: the last
+    types: dict[str, Literal["number", "category", "date", "ignore"]] = {}  # of columns, where the guess is wrong
+    header: bool | Auto = "auto"  # whether a table's first row holds names
+    missing: Literal["stop", "mean"] = "stop"  # empty or NaN cells of a table: stop, or fill with the training mean
+    skip_broken: bool = False  # leave unreadable files out instead of stopping
+    sample_rate: CountOrZero = 0  # of sounds, Hz; 0: the first file's
+    seconds: NotNegative = 0.0  # of sounds; 0: the longest file's
+    memory_mb: CountOrZero = 0  # decoded images above this go to a memory-mapped cache; 0: a quarter of the machine's
+    cache: str = ""  # the folder of that cache; default: the user's cache folder
+
+
+class Network(Section):
+    """What is trained: a name, or file.py:Name or package.module:Name with arguments."""
+
+    name: str = "auto"
+    width: Count | Auto = "auto"  # channels of the first stage, or units of a hidden layer
+    depth: Count | Auto = "auto"  # blocks a stage, or hidden layers
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | Auto = "auto"
+    arguments: dict[str, Any] = {}  # handed to the network as keywords
+
+
+class Objective(Section):
+    """What is learned from a batch."""
+
+    loss: Literal[
+        Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl"
+    ] = "auto"
+    label_smoothing: Share | Auto = "auto"
+    class_weights: Literal["none", "balanced"] | list[Positive] = "none"
+    focal_gamma: NotNegative = 2.0
+    huber_delta: Positive = 1.0
+    top_k: Count = 5
+
+
+class Augment(Section):
+    """Random changes of training batches; 0 switches one off."""
+
+    shift: Share | Auto = "auto"  # up to this share of height and width
+    flip: Literal[Auto, "none", "horizontal", "vertical", "both"] = "auto"
+    rotate: Annotated[float, msgspec.Meta(ge=0, le=180)] | Auto = "auto"  # degrees to either side
+    crop: Share | Auto = "auto"  # zoom into a part at least 1 - crop of the picture's sides
+    cutout: Share | Auto = "auto"  # side of a square of zeros, as a share of the picture's
+    color: Share | Auto = "auto"  # brightness, contrast and saturation by up to this share
+    noise: NotNegative | Auto = "auto"  # deviation of Gaussian noise on normalised inputs
+    mixup: NotNegative | Auto = "auto"  # alpha of the Beta distribution
+
+
+class Train(Section):
+    """How it is trained."""
+
+    epochs: Count | Auto = "auto"
+    batch_size: Count | Auto = "auto"
+    optimizer: Literal[
+        Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta"
+    ] = "auto"
+    lr: Positive | Literal["auto", "range-test"] = "auto"
+    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9  # of momentum, nesterov; beta 1 of Adam
+    beta2: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.999
+    weight_decay: NotNegative | Auto = "auto"
+    decay_all: bool = False  # also decay biases and norm scales
+    schedule: Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle", "plateau"] = "auto"
+    warmup: NotNegative | Auto = "auto"  # epochs of linear warm-up (one-cycle: of its rising part)
+    gamma: Positive = 0.1  # factor of step, exponential and plateau
+    step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
+    clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
+    accumulate: Count = 1  # batches a step
+    patience: CountOrZero = 0  # epochs without a better validation before stopping; 0: never
+    keep: Literal[Auto, "best", "last"] = "auto"  # which weights the finished run stands for
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    layout: Literal[Auto, "contiguous", "channels_last"] = "auto"  # auto: measured at the start
+    device: str = "auto"
+    threads: CountOrZero = 0  # of the processor; 0: as many as PyTorch takes
+    checkpoint_seconds: Positive = 4.0  # at most so much work is lost
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that decides a run."""
+
+    version: int = VERSION
+    name: str = ""  # of the run; default: the source's
+    seed: int = 0
+    data: Data = Data()
+    network: Network = Network()
+    objective: Objective = Objective()
+    augment: Augment = Augment()
+    train: Train = Train()
+    ignore: dict[str, str] = {}  # finding code → the reason why it is silenced

@@ -1,0 +1,278 @@
+"""The records: typed facts that one stage hands to the next. No torch.
+
+Every record is an immutable ``msgspec`` structure with a JSON form. ``SCHEMA_VERSION`` is written beside records
+that outlive a process; a reader of an unknown version says so instead of guessing. NaN and infinities are ``null``
+in JSON (JSON has none), and come back as ``None``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Self
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+Severity = Literal["note", "warning", "error"]
+
+
+def to_builtin(value: Any) -> Any:
+    """``value`` as plain dicts, lists, numbers and strings; non-finite numbers become ``None``."""
+    return _finite(msgspec.to_builtins(value, enc_hook=_encode_other))
+
+
+def _encode_other(value: Any) -> Any:
+    if hasattr(value, "item") and getattr(value, "size", None) == 1:
+        return value.item()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records: prints, converts and shows in a notebook."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(to_builtin(self))
+
+    def to_json(self, indent: int | None = None) -> str:
+        encoded = msgspec.json.encode(to_builtin(self))
+        return (msgspec.json.format(encoded, indent=indent) if indent else encoded).decode()
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Self:
+        return msgspec.convert(fields, cls)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        return msgspec.json.decode(text, type=cls)
+
+
+def to_frame(records: Iterable[Record]) -> Any:
+    """The records as a pandas ``DataFrame``, one row each (pandas is optional)."""
+    try:
+        import pandas
+    except ImportError as error:
+        from netwright.errors import MissingExtraError
+
+        raise MissingExtraError("to_frame", "pandas is not installed", "pandas", "pip install pandas") from error
+    return pandas.DataFrame([record.to_dict() for record in records])
+
+
+# ------------------------------------------------------------------------------------------------ data
+
+
+class DataFacts(Record):
+    """What a default recipe may depend on: type, shape, number of examples and classes. No names."""
+
+    kind: Literal["image", "table", "series", "array"]
+    task: Literal["classification", "multi-label", "regression"]
+    input_shape: tuple[int, ...]  # of one example as the network sees it, (C, H, W), (C, L) or (F,)
+    examples: int  # in the training part
+    outputs: int  # classes, labels or target values
+
+
+# ------------------------------------------------------------------------------------------------ inspection
+
+
+class ReceptiveField(Record):
+    """Per axis: size in input pixels, stride between neighbours, centre of the first one (pixels)."""
+
+    size: tuple[int, ...]
+    stride: tuple[float, ...]
+    offset: tuple[float, ...]
+
+
+class LayerRow(Record):
+    """One operation of a network."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+    receptive_field: ReceptiveField | None = None
+
+
+# ------------------------------------------------------------------------------------------------ training
+
+
+class EpochRow(Record):
+    """The metrics of one split after one epoch; ``step`` counts optimiser steps from the start."""
+
+    epoch: int
+    step: int
+    split: Literal["train", "validation", "test"]
+    metrics: dict[str, float | None]
+    seconds: float = 0.0
+
+
+class Measurement(Record):
+    """What one probe saw at one step: ``values`` one number a unit of ``layer`` (or one for the whole)."""
+
+    probe: str
+    step: int
+    unit: str
+    values: tuple[float | None, ...]
+    layer: str = ""
+
+
+# ------------------------------------------------------------------------------------------------ diagnosis and repair
+
+
+class Remedy(Record):
+    """A change to a recipe (``key`` = ``value``) or, where no key can say it, to the module, in words."""
+
+    code: str
+    text: str
+    change: dict[str, Any] = {}
+
+
+class Evidence(Record):
+    """One number that was seen, with what was expected of it."""
+
+    what: str
+    value: float | None
+    unit: str = ""
+    step: int | None = None
+    expected: str = ""
+
+
+class Finding(Record):
+    """Where, what was seen, what was expected, cause, remedies."""
+
+    code: str
+    severity: Severity
+    where: str
+    evidence: tuple[Evidence, ...] = ()
+    expected: str = ""
+    cause: str = ""
+    remedies: tuple[Remedy, ...] = ()
+    layer: str = ""
+    confidence: float = 1.0
+    confirmed_by: str = ""
+    because_of: str = ""  # the code of the finding that is its root cause
+    ignored: str = ""  # the reason, where the recipe silences it
+
+
+# ------------------------------------------------------------------------------------------------ tuning, compression, export
+
+
+class Trial(Record):
+    """One recipe that a search tried."""
+
+    number: int
+    change: dict[str, Any]
+    state: Literal["running", "finished", "stopped", "failed"]
+    value: float | None = None
+    seconds: float = 0.0
+    reason: str = ""
+
+
+class Latency(Record):
+    """A latency always names runtime, processor, threads and batch."""
+
+    runtime: str
+    processor: str
+    threads: int
+    batch: int
+    median_ms: float
+    low_ms: float
+    high_ms: float
+
+
+class CompressionStep(Record):
+    """One pass: what it was, and the network before and after it in figures."""
+
+    step: str
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    file_bytes: tuple[int, int]
+    metrics: tuple[dict[str, float], dict[str, float]]
+    latency: tuple[Latency | None, Latency | None] = (None, None)
+    won: bool | None = None
+    note: str = ""
+
+
+class ExportResult(Record):
+    """A written file, and how far its output is from PyTorch's on real inputs."""
+
+    target: str
+    path: str
+    file_bytes: int
+    largest_difference: float | None = None
+    labels_equal: float | None = None  # share of inputs with the same label
+    inputs: int = 0
+    first_layer_that_differs: str = ""
+    refused: str = ""
+
+
+# ------------------------------------------------------------------------------------------------ networks as they are kept
+
+
+class Surgery(Record):
+    """One small operation on a named module; ``shapes`` are its parameters' final shapes.
+
+    The list of operations is closed: ``resize`` (other widths), ``replace`` (another module of a known kind),
+    ``factorize`` (one layer into a product), ``fold`` (a norm into its layer), ``mask`` (fixed zeros),
+    ``parametrize`` (weights computed from others).
+    """
+
+    operation: Literal["resize", "replace", "factorize", "fold", "mask", "parametrize"]
+    module: str
+    shapes: dict[str, tuple[int, ...]] = {}
+    arguments: dict[str, Any] = {}
+
+
+class NetworkFile(Record):
+    """``network.json``: how to build the network again, never pickled code.
+
+    ``zoo``: ``name`` and ``arguments``; ``import``: ``name`` is ``module:Name`` or ``file.py:Name`` and
+    ``source_sha256`` the hash of that source; ``instance``: built in Python, ``name`` is its class.
+    """
+
+    version: int = SCHEMA_VERSION
+    kind: Literal["zoo", "import", "instance"]
+    name: str
+    arguments: dict[str, Any] = {}
+    source_sha256: str = ""
+    input_shape: tuple[int, ...] = ()
+    outputs: int = 0
+    surgeries: tuple[Surgery, ...] = ()
+
+
+class RunSummary(Record):
+    """One line of ``netwright runs``."""
+
+    name: str
+    directory: str
+    state: Literal["running", "finished", "interrupted", "empty", "damaged"]
+    source: str = ""
+    network: str = ""
+    epochs: int = 0
+    step: int = 0
+    metrics: dict[str, dict[str, float | None]] = {}
+    seconds: float = 0.0
+    started: str = ""
+    bytes: int = 0
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """``(3, 32, 32)`` as ``3×32×32``."""
+    return "×".join(str(size) for size in shape)

@@ -1,0 +1,485 @@
+"""The directory of a run: create, append, read, list; never half-written. No torch.
+
+::
+
+    runs/digits-0001/
+        recipe.yaml        the resolved recipe
+        request.yaml       the recipe as it was asked for, with its "auto"
+        environment.json   versions, processor, threads, and what was measured and chosen at the start
+        network.json       how to build the network again
+        preprocess.json    how an example becomes an input
+        run.sqlite         losses, metrics, measurements, findings; readable while it trains
+        checkpoints/       one folder a checkpoint, complete or absent
+        current.json       names the best and the last checkpoint
+        report.html, exports/
+
+Rows are keyed by step; a resume deletes the rows beyond the step it resumes from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+import yaml
+
+from netwright import files
+from netwright.errors import RunError, UsageError, nearest
+from netwright.recipe.reading import load, to_dict
+from netwright.recipe.schema import Recipe
+from netwright.records import EpochRow, Finding, Measurement, Record, RunSummary, to_builtin
+
+RecordType = TypeVar("RecordType", bound=Record)
+
+VERSION = 1
+FLUSH_SECONDS = 1.0
+DEFAULT_FOLDER = "runs"
+
+_TABLES = """
+create table if not exists about (key text primary key, value text not null);
+create table if not exists series (name text, step integer, count integer, blob blob not null, primary key (name, step));
+create table if not exists epochs (epoch integer, split text, step integer, seconds real, metrics text not null, primary key (epoch, split));
+create table if not exists measurements (step integer, probe text, layer text, unit text, blob blob not null, primary key (step, probe, layer));
+create table if not exists findings (id integer primary key, step integer, finding text not null);
+create table if not exists details (name text primary key, step integer, value text not null);
+"""
+
+
+# ------------------------------------------------------------------------------------------------ creating and finding
+
+
+def create(folder: Path, name: str) -> Path:
+    """A new, empty directory ``folder/name-0001`` (or the next free number), safe against others who do the same."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "run"
+    with files.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1 + max((_number(path.name, name) for path in folder.iterdir()), default=0)
+        while True:
+            directory = folder / f"{name}-{number:04d}"
+            try:
+                directory.mkdir()
+            except FileExistsError:
+                number += 1
+                continue
+            files.sync_folder(folder)
+            return directory
+
+
+def _number(directory_name: str, name: str) -> int:
+    match = re.fullmatch(re.escape(name) + r"-(\d{4,})", directory_name)
+    return int(match[1]) if match else 0
+
+
+def find(subject: str | Path, folder: Path | str = DEFAULT_FOLDER) -> Path:
+    """The directory that ``subject`` means: a path, a name in ``folder``, or ``last`` (the newest)."""
+    folder = Path(folder)
+    if str(subject) == "last":
+        known = [path for path in list_directories(folder) if (path / "recipe.yaml").exists()]
+        if not known:
+            raise UsageError("last", f"no run in {folder}", "a run", "netwright train digits")
+        return max(known, key=lambda path: ((path / "recipe.yaml").stat().st_mtime_ns, path.name))
+    for path in (Path(subject), folder / str(subject)):
+        if (path / "recipe.yaml").is_file():
+            return path
+    names = [path.name for path in list_directories(folder)]
+    near = nearest(Path(subject).name, names)
+    raise UsageError(str(subject), "no run there", f"the directory of a run, a name in {folder}, or last", near or "netwright runs")
+
+
+def list_directories(folder: Path | str = DEFAULT_FOLDER) -> list[Path]:
+    """Every run's directory in ``folder``, by name."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _is_run(path))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "recipe.yaml").exists() or (path / "run.sqlite").exists()
+
+
+# ------------------------------------------------------------------------------------------------ one run
+
+
+class RunDirectory:
+    """Reads and writes one run's directory; one process at a time writes (``lock``)."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self._lock_file: Any = None
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    # ---- what is written once
+
+    def write_recipe(self, resolved: Recipe, requested: Recipe) -> None:
+        """The recipes; ``recipe.yaml`` comes last, because it is what makes a directory a run."""
+        files.replace_file(self.path / "request.yaml", dump_recipe(requested))
+        files.replace_file(self.path / "recipe.yaml", dump_recipe(resolved))
+
+    def write_record(self, file_name: str, record: Record) -> None:
+        files.replace_file(self.path / file_name, record.to_json(indent=2) + "\n")
+
+    def write_json(self, file_name: str, value: Any) -> None:
+        files.replace_file(self.path / file_name, json.dumps(to_builtin(value), indent=2, allow_nan=False) + "\n")
+
+    def recipe(self) -> Recipe:
+        return load(self.path / "recipe.yaml")
+
+    def requested(self) -> Recipe:
+        path = self.path / "request.yaml"
+        return load(path if path.exists() else self.path / "recipe.yaml")
+
+    def read_json(self, file_name: str) -> Any:
+        try:
+            return json.loads((self.path / file_name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(str(self.path / file_name), "no such file", "a complete run", "netwright runs") from error
+        except (OSError, ValueError) as error:
+            raise RunError(str(self.path / file_name), f"a damaged file ({error})", "JSON", "netwright runs") from error
+
+    def read_record(self, file_name: str, kind: type[RecordType]) -> RecordType:
+        fields = self.read_json(file_name)
+        version = fields.get("version", 1) if isinstance(fields, dict) else None
+        if version != VERSION:
+            raise RunError(str(self.path / file_name), f"version {version}", f"version {VERSION}", "the netwright that wrote it")
+        try:
+            return kind.from_dict(fields)
+        except msgspec.ValidationError as error:
+            raise RunError(str(self.path / file_name), f"a damaged record ({error})", kind.__name__) from error
+
+    def environment(self) -> dict[str, Any]:
+        return dict(self.read_json("environment.json"))
+
+    # ---- one writer at a time
+
+    def lock(self) -> Self:
+        """Hold the run for writing; the operating system lets go of it when the process ends, however it ends."""
+        path = self.path / "lock"
+        with files.explained(path):
+            self._lock_file = path.open("a+")
+        try:
+            _lock_exclusively(self._lock_file)
+        except OSError as error:
+            self._lock_file.close()
+            self._lock_file = None
+            raise RunError(str(self.path), "a run that another process is writing", "one writer", "wait for it, or train anew") from error
+        return self
+
+    def unlock(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+            self._lock_file = None
+
+    def is_locked(self) -> bool:
+        """Whether some process writes this run now."""
+        try:
+            with (self.path / "lock").open("rb") as file:
+                _lock_exclusively(file)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    # ---- checkpoints
+
+    def current(self) -> dict[str, Any]:
+        """``current.json``: ``last`` and ``best`` name checkpoints, ``finished`` is True at the end; {} before the first."""
+        if not (self.path / "current.json").exists():
+            return {}
+        current = dict(self.read_json("current.json"))
+        if current.get("version") != VERSION:
+            raise RunError(
+                str(self.path), f"a run of version {current.get('version')}", f"version {VERSION}", "the netwright that wrote it"
+            )
+        return current
+
+    def commit(self, step: int, writers: Mapping[str, Callable[[Path], None]], **facts: Any) -> None:
+        """Keep checkpoints: each ``writers[role](folder)`` fills one, and one ``current.json`` then names them all.
+
+        ``role`` is ``last`` or ``best``. A folder is written beside, synced and renamed; ``current.json`` is replaced
+        last, by one rename. Checkpoints that it does not name afterwards are removed.
+        """
+        root = self.path / "checkpoints"
+        with files.explained(root):
+            root.mkdir(exist_ok=True)
+            names = {role: self._write_checkpoint(root, step, write) for role, write in writers.items()}
+            files.sync_folder(root)
+        current = {**self.current(), **facts, **names, "version": VERSION, "step": step}
+        self.write_json("current.json", current)
+        with files.explained(root):
+            for path in root.iterdir():
+                if not path.name.startswith(".") and path.name not in (current.get("best"), current.get("last")):
+                    files.remove_tree(path)
+
+    def _write_checkpoint(self, root: Path, step: int, write: Callable[[Path], None]) -> str:
+        beside = root / f".{step:09d}.{os.getpid()}"
+        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            beside.mkdir()
+            write(beside)
+            for path in sorted(beside.iterdir()):
+                files.sync_file(path)
+            files.sync_folder(beside)
+            target, serial = root / f"{step:09d}", 0
+            while target.exists():  # what current.json may still name is never overwritten
+                serial += 1
+                target = root / f"{step:09d}-{serial}"
+            files.rename(beside, target)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        return target.name
+
+    def mark(self, **facts: Any) -> None:
+        """Change facts in ``current.json`` (``finished=True``)."""
+        self.write_json("current.json", {**self.current(), **facts, "version": VERSION})
+
+    def checkpoint(self, which: str = "last") -> Path:
+        """The folder of the last or the best checkpoint."""
+        name = self.current().get(which)
+        if not name:
+            raise RunError(str(self.path), "no checkpoint yet", "a run that has trained for a few seconds", "netwright train")
+        path = self.path / "checkpoints" / Path(str(name)).name
+        if not path.is_dir():
+            raise RunError(str(path), "a checkpoint that is missing", "the folder that current.json names", "train anew")
+        return path
+
+    # ---- rows
+
+    def open_log(self) -> Log:
+        return Log(self.path / "run.sqlite")
+
+    def reader(self) -> Reader:
+        return Reader(self.path / "run.sqlite")
+
+    def summary(self) -> RunSummary:
+        return summarize(self.path)
+
+
+def _lock_exclusively(file: Any) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    return str(yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
+
+
+# ------------------------------------------------------------------------------------------------ rows in SQLite
+
+
+def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
+    try:
+        if not write:
+            connection = sqlite3.connect(f"file:{path.as_posix()}?mode=ro", uri=True, timeout=10)
+            connection.execute("select count(*) from about")
+            return connection
+        connection = sqlite3.connect(path, timeout=30)
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("pragma synchronous=normal")
+        connection.executescript(_TABLES)
+        connection.execute("insert or ignore into about values ('version', ?)", (str(VERSION),))
+        connection.commit()
+    except sqlite3.Error as error:
+        raise _explained(path, error) from error
+    else:
+        return connection
+
+
+def _explained(path: Path, error: sqlite3.Error) -> RunError:
+    text = str(error)
+    if "full" in text or "disk I/O" in text:
+        return RunError(str(path), "a full disk", "room to write; what was saved before is whole", "free space, then train --resume")
+    if "readonly" in text or "unable to open" in text:
+        return RunError(str(path), f"a file that cannot be opened or written ({text})", "a writable folder", "--out FOLDER")
+    return RunError(str(path), f"a damaged database ({text})", "the database of a run")
+
+
+class Log:
+    """Appends to ``run.sqlite``; rows are buffered and written about once a second, or when asked to ``flush``."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = _connect(path, write=True)
+        self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._flushed = time.monotonic()
+
+    def series(self, name: str, first_step: int, values: Sequence[float]) -> None:
+        """Consecutive values of a per-step quantity, the first at ``first_step``, kept as one ``float32`` blob."""
+        if len(values):
+            blob = struct.pack(f"<{len(values)}f", *values)
+            self._add("insert or replace into series values (?, ?, ?, ?)", (name, first_step, len(values), blob))
+
+    def epoch(self, row: EpochRow) -> None:
+        metrics = json.dumps(to_builtin(row.metrics))
+        self._add(
+            "insert or replace into epochs values (?, ?, ?, ?, ?)", (row.epoch, row.split, row.step, row.seconds, metrics)
+        )
+
+    def measurement(self, row: Measurement) -> None:
+        values = [float("nan") if value is None else value for value in row.values]
+        blob = struct.pack(f"<{len(values)}f", *values)
+        self._add("insert or replace into measurements values (?, ?, ?, ?, ?)", (row.step, row.probe, row.layer, row.unit, blob))
+
+    def finding(self, step: int, finding: Finding) -> None:
+        self._add("insert into findings (step, finding) values (?, ?)", (step, finding.to_json()))
+
+    def detail(self, name: str, step: int, value: Any) -> None:
+        """A larger JSON value that a report shows (a confusion matrix, the worst mistakes)."""
+        self._add("insert or replace into details values (?, ?, ?)", (name, step, json.dumps(to_builtin(value))))
+
+    def _add(self, statement: str, values: tuple[Any, ...]) -> None:
+        self._rows.append((statement, values))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._flushed = time.monotonic()
+        if not self._rows:
+            return
+        try:
+            with self._connection:
+                for statement, values in self._rows:
+                    self._connection.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _explained(self._path, error) from error
+        self._rows.clear()
+
+    def rewind(self, step: int) -> None:
+        """Delete the rows beyond ``step``: they were written by a process that was killed before its checkpoint."""
+        self._rows.clear()
+        try:
+            with self._connection:
+                for table in ("epochs", "measurements", "findings", "details"):
+                    self._connection.execute(f"delete from {table} where step > ?", (step,))  # noqa: S608
+                self._connection.execute("delete from series where step > ?", (step,))
+        except sqlite3.Error as error:
+            raise _explained(self._path, error) from error
+
+    def close(self) -> None:
+        with contextlib.suppress(RunError):
+            self.flush()
+        self._connection.close()
+
+
+class Reader:
+    """Reads ``run.sqlite``, also while another process writes it."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.exists():
+            raise RunError(str(path), "no such file", "a run that has started", "netwright runs")
+        self._path = path
+        self._connection = _connect(path, write=False)
+        version = self._connection.execute("select value from about where key = 'version'").fetchone()
+        if version is None or version[0] != str(VERSION):
+            raise RunError(str(path), f"version {version and version[0]}", f"version {VERSION}", "the netwright that wrote it")
+
+    def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise _explained(self._path, error) from error
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a per-step quantity."""
+        steps: list[int] = []
+        values: list[float] = []
+        for first, count, blob in self._all("select step, count, blob from series where name = ? order by step", (name,)):
+            steps.extend(range(first, first + count))
+            values.extend(struct.unpack(f"<{count}f", blob))
+        return steps, values
+
+    def series_names(self) -> list[str]:
+        return [row[0] for row in self._all("select distinct name from series order by name")]
+
+    def epochs(self) -> list[EpochRow]:
+        rows = self._all("select epoch, split, step, seconds, metrics from epochs order by epoch, split")
+        return [
+            EpochRow(epoch=epoch, split=split, step=step, seconds=seconds, metrics=json.loads(metrics))
+            for epoch, split, step, seconds, metrics in rows
+        ]
+
+    def measurements(self, probe: str | None = None) -> Iterator[Measurement]:
+        query = "select step, probe, layer, unit, blob from measurements" + (" where probe = ?" if probe else "") + " order by step"
+        for step, name, layer, unit, blob in self._all(query, (probe,) if probe else ()):
+            values = struct.unpack(f"<{len(blob) // 4}f", blob)
+            yield Measurement(probe=name, step=step, layer=layer, unit=unit, values=values)
+
+    def findings(self) -> list[Finding]:
+        return [Finding.from_json(row[0]) for row in self._all("select finding from findings order by id")]
+
+    def detail(self, name: str) -> Any:
+        rows = self._all("select value from details where name = ?", (name,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+# ------------------------------------------------------------------------------------------------ listing
+
+
+def summarize(directory: Path) -> RunSummary:
+    """What ``netwright runs`` says of one directory; a damaged one is listed as that."""
+    run = RunDirectory(directory)
+    size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+    started = datetime.datetime.fromtimestamp(directory.stat().st_mtime).isoformat(timespec="seconds")
+    metrics: dict[str, dict[str, float | None]] = {}
+    try:
+        recipe, current = run.recipe(), run.current()
+        started = str(run.environment().get("started", started)) if (directory / "environment.json").exists() else started
+        epochs, seconds = 0, 0.0
+        if (directory / "run.sqlite").exists():
+            reader = run.reader()
+            for row in reader.epochs():
+                metrics[row.split] = row.metrics
+                epochs, seconds = max(epochs, row.epoch), seconds + row.seconds
+            reader.close()
+    except Exception as error:  # a listing must survive whatever a directory holds
+        return RunSummary(
+            name=directory.name, directory=str(directory), state="damaged", source=str(error), started=started, bytes=size
+        )
+    finished = bool(current.get("finished"))
+    state = "finished" if finished else "running" if run.is_locked() else "interrupted" if current else "empty"
+    if finished and current.get("metrics"):
+        metrics = current["metrics"]
+    return RunSummary(
+        name=directory.name, directory=str(directory), state=state, source=recipe.data.source, network=recipe.network.name,
+        epochs=epochs, step=int(current.get("step", 0)), metrics=metrics, seconds=float(current.get("seconds", seconds)),
+        started=started, bytes=size,
+    )  # fmt: skip
+
+
+def summaries(folder: Path | str = DEFAULT_FOLDER) -> list[RunSummary]:
+    return [summarize(path) for path in list_directories(folder)]
+
+
+def delete(directories: Iterable[Path]) -> None:
+    """Delete runs; one that another process writes is refused, and then none is touched."""
+    chosen = [RunDirectory(path) for path in directories]
+    for run in chosen:
+        if run.is_locked():
+            raise RunError(str(run.path), "a run that another process is writing", "a run at rest", "stop it first")
+    for run in chosen:
+        files.remove_tree(run.path)
