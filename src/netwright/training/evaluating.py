@@ -1,0 +1,69 @@
+"""A network over a split: metrics, and for every example its loss, decision and probability."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from netwright.data.loading import Batch, Batches
+
+
+def call(network: nn.Module, batch: Batch) -> Any:
+    """The network on a batch: its inputs by position, or by keyword where they have names."""
+    if batch.names:
+        return network(**dict(zip(batch.names, batch.inputs, strict=True)))
+    return network(*batch.inputs)
+
+
+@contextlib.contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """``eval()`` for a while; every sub-module gets its own mode back."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """``losses`` (N,), ``decisions`` and ``probabilities`` as the objective gives them, on the processor."""
+
+    metrics: dict[str, float]
+    details: dict[str, Any]
+    losses: torch.Tensor
+    decisions: torch.Tensor
+    probabilities: torch.Tensor
+
+
+def evaluate(network: nn.Module, objective: Any, batches: Batches, precision: Any) -> dict[str, float]:
+    """Metrics over all batches. Costs one forward pass; the network's modes and random state stay."""
+    meter = objective.meter()
+    with evaluation_mode(network), torch.inference_mode(), precision.cast():
+        for batch in batches.epoch(0):
+            meter.update(call(network, batch), batch.targets)
+    return dict(meter.compute())
+
+
+def examine(network: nn.Module, objective: Any, batches: Batches, precision: Any) -> Evaluation:
+    """``evaluate``, and what it says of each example."""
+    meter = objective.meter()
+    losses, decisions, probabilities = [], [], []
+    with evaluation_mode(network), torch.inference_mode(), precision.cast():
+        for batch in batches.epoch(0):
+            outputs = call(network, batch)
+            each = objective.losses(outputs, batch.targets).float()
+            meter.update(outputs, batch.targets, each)
+            losses.append(each.cpu())
+            decisions.append(objective.decide(outputs).cpu())
+            probabilities.append(objective.probabilities(outputs).float().cpu())
+    return Evaluation(
+        dict(meter.compute()), dict(meter.details()), torch.cat(losses), torch.cat(decisions), torch.cat(probabilities)
+    )

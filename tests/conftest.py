@@ -1,0 +1,27 @@
+"""Shared by all tests: where the reference data lies, and a cache folder of the tests' own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+def shared_folder() -> Path:
+    return Path(os.environ.get("NETWRIGHT_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of reference data sets; tests that need it skip where it is absent."""
+    folder = shared_folder()
+    if not (folder / "data").is_dir():
+        pytest.skip(f"no reference data in {folder} (NETWRIGHT_SHARED names another place)")
+    return folder / "data"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["NETWRIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))

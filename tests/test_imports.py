@@ -1,0 +1,93 @@
+"""Imports point one way: the rooms of the house, read from the source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import netwright
+
+SOURCE = Path(netwright.__file__).parent
+
+# Room → the rooms it may import (itself is allowed). A room that is not here is unknown to the plan, and fails.
+BASE = {"errors", "records"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "records": {"errors"},
+    "files": {"errors"},
+    "environment": {"__init__"},
+    "recipe": BASE,
+    "preprocess": BASE,
+    "runs": BASE | {"files", "recipe"},
+    "graph": BASE,
+    "data": BASE | {"preprocess", "recipe", "files"},
+    "nn": BASE,
+    "objectives": BASE | {"recipe"},
+    "optim": BASE | {"recipe"},
+    "building": BASE | {"recipe", "preprocess", "data", "nn", "objectives", "optim"},
+    "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
+    "reporting": BASE | {"recipe", "runs", "preprocess", "data", "files"},
+    "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
+    "workbench": {"*"},
+    "adapters": {"*"},
+    "cli": {"*"},
+    "__init__": {"*"},
+    "__main__": {"cli"},
+}
+WITHOUT_TORCH = ("errors", "records", "files", "recipe", "runs", "reporting", "preprocess/records", "preprocess/with_numpy", "graph/structure")
+
+
+def modules() -> list[tuple[str, Path]]:
+    return [(path.relative_to(SOURCE).with_suffix("").as_posix(), path) for path in sorted(SOURCE.rglob("*.py"))]
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Every module that the file imports by an absolute import."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            base = node.module or ""
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    return found
+
+
+def room(module: str) -> str:
+    return module.split("/")[0]
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_room_imports_only_what_the_plan_allows(module: str, path: Path) -> None:
+    here = room(module)
+    assert here in ALLOWED, f"{module} is in no room of the plan"
+    allowed = ALLOWED[here] | {here}
+    for name in imports(path):
+        if name.split(".")[0] != "netwright":
+            continue
+        parts = name.split(".")
+        target = parts[1] if len(parts) > 1 and (SOURCE / parts[1]).exists() or (SOURCE / f"{parts[1]}.py").exists() else "__init__"
+        assert "*" in allowed or target in allowed, f"{module} imports {name}"
+
+
+@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: value if isinstance(value, str) else "")
+def test_rooms_without_torch(module: str, path: Path) -> None:
+    if module.startswith(WITHOUT_TORCH):
+        assert not any(name.split(".")[0] == "torch" for name in imports(path)), module
+
+
+def test_no_module_is_named_like_one_of_the_standard_library() -> None:
+    import sys
+
+    names = {path.stem for _, path in modules()} - {"__init__", "__main__"}
+    assert not names & (sys.stdlib_module_names - {"html"}), names & sys.stdlib_module_names
+
+
+def test_the_plan_is_checked_for_real(tmp_path: Path) -> None:
+    """A planted fault: the reader of imports sees each form of them."""
+    planted = tmp_path / "planted.py"
+    planted.write_text("def f():\n    from netwright import workbench\n    import netwright.cli.main as m\n")
+    assert imports(planted) == {"netwright.workbench", "netwright.cli.main"}
