@@ -1,3 +1,63 @@
-"""netwright carries one neural network through its whole life: inspect, train, diagnose, repair, tune, compress, export."""
+"""netwright carries one neural network through its whole life: inspect, train, diagnose, repair, tune, compress, export.
+
+Every verb of the command line is a function of the same name here. Importing this package imports no PyTorch; the
+first use of a verb does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Public name → the module that holds it.
+_HOMES = {
+    "NetworkClassifier": "netwright.adapters.scikit",
+    "NetworkRegressor": "netwright.adapters.scikit",
+    "NetwrightError": "netwright.errors",
+    "Recipe": "netwright.recipe",
+    "Run": "netwright.workbench",
+    "compare": "netwright.workbench",
+    "fit": "netwright.workbench",
+    "load": "netwright.workbench",
+    "load_recipe": "netwright.recipe",
+    "predict": "netwright.predicting",
+    "report": "netwright.workbench",
+    "resume": "netwright.workbench",
+    "train": "netwright.workbench",
+}
+
+if TYPE_CHECKING:
+    from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
+    from netwright.errors import NetwrightError
+    from netwright.predicting import predict
+    from netwright.recipe import Recipe, load_recipe
+    from netwright.workbench import Run, compare, fit, load, report, resume, train
+
+__all__ = [
+    "NetworkClassifier",
+    "NetworkRegressor",
+    "NetwrightError",
+    "Recipe",
+    "Run",
+    "__version__",
+    "compare",
+    "fit",
+    "load",
+    "load_recipe",
+    "predict",
+    "report",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'netwright' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -74,7 +74,7 @@ def to_frame(records: Iterable[Record]) -> Any:
 # ------------------------------------------------------------------------------------------------ data
 
 
-class DataFacts(Record):
+class DataFacts(Record, kw_only=True):
     """What a default recipe may depend on: type, shape, number of examples and classes. No names."""
 
     kind: Literal["image", "table", "series", "array"]
@@ -87,7 +87,7 @@ class DataFacts(Record):
 # ------------------------------------------------------------------------------------------------ inspection
 
 
-class ReceptiveField(Record):
+class ReceptiveField(Record, kw_only=True):
     """Per axis: size in input pixels, stride between neighbours, centre of the first one (pixels)."""
 
     size: tuple[int, ...]
@@ -95,7 +95,7 @@ class ReceptiveField(Record):
     offset: tuple[float, ...]
 
 
-class LayerRow(Record):
+class LayerRow(Record, kw_only=True):
     """One operation of a network."""
 
     name: str
@@ -109,7 +109,7 @@ class LayerRow(Record):
 # ------------------------------------------------------------------------------------------------ training
 
 
-class EpochRow(Record):
+class EpochRow(Record, kw_only=True):
     """The metrics of one split after one epoch; ``step`` counts optimiser steps from the start."""
 
     epoch: int
@@ -119,7 +119,7 @@ class EpochRow(Record):
     seconds: float = 0.0
 
 
-class Measurement(Record):
+class Measurement(Record, kw_only=True):
     """What one probe saw at one step: ``values`` one number a unit of ``layer`` (or one for the whole)."""
 
     probe: str
@@ -132,7 +132,7 @@ class Measurement(Record):
 # ------------------------------------------------------------------------------------------------ diagnosis and repair
 
 
-class Remedy(Record):
+class Remedy(Record, kw_only=True):
     """A change to a recipe (``key`` = ``value``) or, where no key can say it, to the module, in words."""
 
     code: str
@@ -140,7 +140,7 @@ class Remedy(Record):
     change: dict[str, Any] = {}
 
 
-class Evidence(Record):
+class Evidence(Record, kw_only=True):
     """One number that was seen, with what was expected of it."""
 
     what: str
@@ -150,7 +150,7 @@ class Evidence(Record):
     expected: str = ""
 
 
-class Finding(Record):
+class Finding(Record, kw_only=True):
     """Where, what was seen, what was expected, cause, remedies."""
 
     code: str
@@ -170,7 +170,7 @@ class Finding(Record):
 # ------------------------------------------------------------------------------------------------ tuning, compression, export
 
 
-class Trial(Record):
+class Trial(Record, kw_only=True):
     """One recipe that a search tried."""
 
     number: int
@@ -181,7 +181,7 @@ class Trial(Record):
     reason: str = ""
 
 
-class Latency(Record):
+class Latency(Record, kw_only=True):
     """A latency always names runtime, processor, threads and batch."""
 
     runtime: str
@@ -193,7 +193,7 @@ class Latency(Record):
     high_ms: float
 
 
-class CompressionStep(Record):
+class CompressionStep(Record, kw_only=True):
     """One pass: what it was, and the network before and after it in figures."""
 
     step: str
@@ -206,7 +206,7 @@ class CompressionStep(Record):
     note: str = ""
 
 
-class ExportResult(Record):
+class ExportResult(Record, kw_only=True):
     """A written file, and how far its output is from PyTorch's on real inputs."""
 
     target: str
@@ -222,7 +222,7 @@ class ExportResult(Record):
 # ------------------------------------------------------------------------------------------------ networks as they are kept
 
 
-class Surgery(Record):
+class Surgery(Record, kw_only=True):
     """One small operation on a named module; ``shapes`` are its parameters' final shapes.
 
     The list of operations is closed: ``resize`` (other widths), ``replace`` (another module of a known kind),
@@ -236,7 +236,7 @@ class Surgery(Record):
     arguments: dict[str, Any] = {}
 
 
-class NetworkFile(Record):
+class NetworkFile(Record, kw_only=True):
     """``network.json``: how to build the network again, never pickled code.
 
     ``zoo``: ``name`` and ``arguments``; ``import``: ``name`` is ``module:Name`` or ``file.py:Name`` and
@@ -253,7 +253,7 @@ class NetworkFile(Record):
     surgeries: tuple[Surgery, ...] = ()
 
 
-class RunSummary(Record):
+class RunSummary(Record, kw_only=True):
     """One line of ``netwright runs``."""
 
     name: str

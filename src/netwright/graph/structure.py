@@ -11,7 +11,7 @@ from typing import Any, Literal
 from netwright.records import SCHEMA_VERSION, Record
 
 
-class TensorInfo(Record):
+class TensorInfo(Record, kw_only=True):
     """A tensor between operations. ``producer`` is an operation's name, or empty for an input of the network."""
 
     name: str
@@ -20,7 +20,7 @@ class TensorInfo(Record):
     producer: str = ""
 
 
-class ParameterInfo(Record):
+class ParameterInfo(Record, kw_only=True):
     """A parameter or buffer; ``aliases`` are its other names where modules share it (it is counted once)."""
 
     name: str
@@ -31,7 +31,7 @@ class ParameterInfo(Record):
     aliases: tuple[str, ...] = ()
 
 
-class Operation(Record):
+class Operation(Record, kw_only=True):
     """One operation in the order of execution.
 
     ``name`` is unique (the module's path, with ``#2``, ``#3`` for later calls of a shared module, or
@@ -49,7 +49,7 @@ class Operation(Record):
     followed: bool = True
 
 
-class ChannelMember(Record):
+class ChannelMember(Record, kw_only=True):
     """Where a group of coupled channels lives: axis ``axis`` of a parameter, channels ``start`` to ``start + count``.
 
     ``role``: ``out`` (this parameter makes the channels), ``in`` (it reads them) or ``per`` (one value a channel).
@@ -64,7 +64,7 @@ class ChannelMember(Record):
     repeat: int = 1
 
 
-class Coupling(Record):
+class Coupling(Record, kw_only=True):
     """Channels that can only be kept or removed together (residual sums, concatenations, depthwise, groups, heads).
 
     ``granularity``: channels come and go in multiples of it. ``fixed`` says why the group must stay as it is (the
@@ -77,7 +77,7 @@ class Coupling(Record):
     fixed: str = ""
 
 
-class Graph(Record):
+class Graph(Record, kw_only=True):
     """A traced network."""
 
     version: int = SCHEMA_VERSION

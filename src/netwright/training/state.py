@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from netwright import files
 from netwright.errors import RunError
 from netwright.nn import weights
 from netwright.training import randomness
@@ -50,7 +51,7 @@ def save(folder: Path, network: nn.Module, state: State, parts: dict[str, Any]) 
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    (folder / "training.pt").write_bytes(buffer.getvalue())
+    files.write_bytes(folder / "training.pt", buffer.getvalue())
 
 
 def load(folder: Path, network: nn.Module, parts: dict[str, Any]) -> State:

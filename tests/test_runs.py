@@ -1,0 +1,196 @@
+"""The run directory: create, append, read, list; never half-written."""
+
+import json
+import math
+import multiprocessing
+import sqlite3
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from netwright import runs
+from netwright.errors import RunError, UsageError
+from netwright.recipe import Recipe, override
+from netwright.records import EpochRow, Evidence, Finding, Measurement
+from netwright.runs import RunDirectory
+
+
+def new(folder: Path, name: str = "digits") -> RunDirectory:
+    run = RunDirectory(runs.create(folder, name))
+    run.write_recipe(override(Recipe(), {"train.epochs": 3}), Recipe())
+    return run
+
+
+def fill(text: str):  # type: ignore[no-untyped-def]
+    return lambda folder: (folder / "weights.safetensors").write_text(text)
+
+
+def _create_many(folder: str) -> list[str]:
+    return [runs.create(Path(folder), "same").name for _ in range(10)]
+
+
+def test_two_processes_that_create_never_get_the_same_directory(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        first, second = pool.map(_create_many, [str(tmp_path)] * 2)
+    assert len({*first, *second}) == 20
+
+
+def test_a_name_is_made_safe_for_a_folder(tmp_path: Path) -> None:
+    path = runs.create(tmp_path, "../../etc/pass wd")
+    assert path.parent == tmp_path
+    assert path.name == "etc-pass-wd-0001"
+
+
+def test_recipes_come_back(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    assert run.recipe().train.epochs == 3
+    assert run.requested() == Recipe()
+
+
+def test_a_checkpoint_is_named_and_old_ones_go(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    run.commit(1, {"last": fill("a"), "best": fill("A")})
+    run.commit(2, {"last": fill("b")}, epoch=1)
+    run.commit(3, {"last": fill("c")})
+    assert (run.checkpoint("last") / "weights.safetensors").read_text() == "c"
+    assert (run.checkpoint("best") / "weights.safetensors").read_text() == "A"
+    assert len(list((run.path / "checkpoints").iterdir())) == 2
+    assert run.current()["epoch"] == 1
+
+
+def test_the_same_step_again_does_not_touch_what_is_named(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    run.commit(5, {"last": fill("a")})
+    first = run.checkpoint("last")
+    run.commit(5, {"last": fill("b")})
+    assert run.checkpoint("last") != first
+    assert not first.exists()
+
+
+def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    run.commit(1, {"last": fill("a")})
+
+    def fails(folder: Path) -> None:
+        (folder / "weights.safetensors").write_text("half")
+        raise RuntimeError("planted")
+
+    with pytest.raises(RuntimeError, match="planted"):
+        run.commit(2, {"last": fails})
+    assert (run.checkpoint("last") / "weights.safetensors").read_text() == "a"
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["000000001"]
+
+
+def test_a_checkpoint_name_cannot_lead_out_of_the_run(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    run.write_json("current.json", {"version": 1, "last": "../../elsewhere"})
+    with pytest.raises(RunError, match="missing"):
+        run.checkpoint("last")
+
+
+def test_one_writer(tmp_path: Path) -> None:
+    run = new(tmp_path).lock()
+    with pytest.raises(RunError, match="another process"):
+        RunDirectory(run.path).lock()
+    assert RunDirectory(run.path).is_locked()
+    with pytest.raises(RunError, match="another process"):
+        runs.delete([run.path])
+    run.unlock()
+    assert not RunDirectory(run.path).is_locked()
+    runs.delete([run.path])
+    assert runs.list_directories(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["current.json", "network.json"])
+def test_another_version_is_refused_with_its_number(tmp_path: Path, name: str) -> None:
+    from netwright.records import NetworkFile
+
+    run = new(tmp_path)
+    run.write_json(name, {"version": 99, "kind": "zoo", "name": "mlp"})
+    with pytest.raises(RunError, match="version 99"):
+        run.current() if name == "current.json" else run.read_record(name, NetworkFile)
+
+
+def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    run.open_log().close()
+    with sqlite3.connect(run.path / "run.sqlite") as connection:
+        connection.execute("update about set value = '7' where key = 'version'")
+    connection.close()
+    with pytest.raises(RunError, match="version 7"):
+        run.reader()
+
+
+def test_a_damaged_database_is_named(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    (run.path / "run.sqlite").write_bytes(b"not a database, but long enough to look at" * 100)
+    with pytest.raises(RunError, match="damaged"):
+        run.reader()
+    assert runs.summarize(run.path).state == "damaged"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=9), max_size=6))
+def test_series_come_back_as_they_went(tmp_path_factory: pytest.TempPathFactory, chunks: list[list[float]]) -> None:
+    log = runs.Log(tmp_path_factory.mktemp("log") / "run.sqlite")
+    step = 1
+    for chunk in chunks:
+        log.series("loss", step, chunk)
+        step += len(chunk)
+    log.close()
+    steps, values = runs.Reader(log._path).series("loss")
+    assert steps == list(range(1, step))
+    assert values == [value for chunk in chunks for value in chunk]
+
+
+def test_rows_can_be_read_while_they_are_written_and_rewound(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    log = run.open_log()
+    log.series("loss", 1, [3.0, 2.0])
+    log.epoch(EpochRow(epoch=1, step=2, split="train", metrics={"loss": 2.5, "accuracy": math.nan}))
+    log.flush()
+    reader = run.reader()
+    assert reader.epochs()[0].metrics == {"loss": 2.5, "accuracy": None}
+    log.series("loss", 3, [1.0])
+    log.epoch(EpochRow(epoch=2, step=3, split="train", metrics={"loss": 1.0}))
+    log.measurement(Measurement(probe="gradient", step=3, unit="1", values=(1.0, None), layer="a"))
+    log.finding(3, Finding(code="non-finite", severity="error", where="a", evidence=(Evidence(what="loss", value=1.0),)))
+    log.detail("confusion", 3, {"counts": [[1]]})
+    log.flush()
+    assert reader.series("loss") == ([1, 2, 3], [3.0, 2.0, 1.0])
+    assert [m.layer for m in reader.measurements("gradient")] == ["a"]
+    assert reader.findings()[0].evidence[0].what == "loss"
+    log.rewind(2)
+    assert reader.series("loss") == ([1, 2], [3.0, 2.0])
+    assert len(reader.epochs()) == 1
+    assert reader.findings() == []
+    assert reader.detail("confusion") is None
+    log.close()
+
+
+def test_last_is_the_newest_and_an_unknown_one_gets_the_nearest(tmp_path: Path) -> None:
+    new(tmp_path, "first"), new(tmp_path, "second")
+    assert runs.find("last", tmp_path).name == "second-0001"
+    assert runs.find("first-0001", tmp_path).name == "first-0001"
+    with pytest.raises(UsageError, match="second-0001"):
+        runs.find("secnd-0001", tmp_path)
+    with pytest.raises(UsageError, match="no run"):
+        runs.find("last", tmp_path / "nowhere")
+
+
+def test_a_listing_says_how_each_run_stands(tmp_path: Path) -> None:
+    finished, interrupted = new(tmp_path, "a"), new(tmp_path, "b")
+    finished.commit(1, {"last": fill("a")})
+    finished.mark(finished=True, metrics={"validation": {"accuracy": 0.5}}, seconds=2.0)
+    interrupted.commit(1, {"last": fill("a")})
+    new(tmp_path, "c")
+    (tmp_path / "not-a-run").mkdir()
+    found = {summary.name: summary for summary in runs.summaries(tmp_path)}
+    assert {name: summary.state for name, summary in found.items()} == {
+        "a-0001": "finished", "b-0001": "interrupted", "c-0001": "empty"
+    }  # fmt: skip
+    assert found["a-0001"].metrics["validation"]["accuracy"] == 0.5
+    json.loads(found["a-0001"].to_json())
