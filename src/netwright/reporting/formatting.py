@@ -19,6 +19,8 @@ def duration(seconds: float | None) -> str:
     """``0.4 s``, ``8 s``, ``3 min 20 s``, ``2 h 5 min``, ``1 d 3 h``."""
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return MISSING
+    if seconds == 0:
+        return "0 s"
     if seconds < 0.01:
         return f"{1000 * seconds:.1f} ms"
     if seconds < 9.95:
