@@ -1,4 +1,4 @@
-"""netwright carries one neural network through its whole life: inspect, train, diagnose, repair, tune, compress, export.
+"""netwright carries one neural network through its whole life, from first look to phone.
 
 Every verb of the command line is a function of the same name here. Importing this package imports no PyTorch; the
 first use of a verb does.

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
 
 from netwright.data.augmenting import Augmenter
 from netwright.data.examples import Examples
+from netwright.data.handed import BatchSource
 from netwright.data.loading import ArrayBatches
 from netwright.errors import RecipeError
 from netwright.nn import keeping
 from netwright.objectives import choosing
+from netwright.objectives.own import OwnObjective
 from netwright.optim import optimizers, schedules
 from netwright.preprocess import ImagePreprocess, InputFile, input_shape
 from netwright.preprocess.with_torch import Prepared
@@ -22,6 +25,9 @@ from netwright.recipe.schema import Recipe
 from netwright.records import NetworkFile
 
 EVALUATION_BATCH = 256
+
+Material = Examples | BatchSource
+Loss = Callable[..., torch.Tensor]
 
 
 def device(recipe: Recipe) -> torch.device:
@@ -38,43 +44,47 @@ def device(recipe: Recipe) -> torch.device:
     return place
 
 
-def input_file(examples: Examples) -> InputFile:
-    """The preprocessing record of a run; regression learns targets of mean 0 and deviation 1."""
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    if examples.task == "regression":
-        values = examples.parts["train"].part_targets().astype(np.float64).reshape(-1, examples.outputs)
-        mean = tuple(float(value) for value in values.mean(0))
-        std = tuple(float(value) if value > 1e-12 else 1.0 for value in values.std(0))
-    return InputFile(
-        inputs=examples.preprocess, input_names=examples.input_names, task=examples.task, classes=examples.classes,
-        targets=examples.targets, target_mean=mean, target_std=std,
-    )  # fmt: skip
-
-
-def network_file(recipe: Recipe, examples: Examples) -> NetworkFile:
+def network_file(recipe: Recipe, material: Material) -> NetworkFile:
     return keeping.describe(
-        recipe.network.name, input_shape(examples.preprocess[0]), examples.outputs, width=recipe.network.width,
+        recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
         depth=recipe.network.depth, dropout=recipe.network.dropout, arguments=recipe.network.arguments,
     )  # fmt: skip
 
 
-def objective(recipe: Recipe, inputs: InputFile, outputs: int, examples: Examples | None = None) -> Any:
-    """The objective; balanced class weights are counted on the training part."""
-    counts = None
-    if examples is not None and examples.task == "classification":
-        targets = examples.parts["train"].part_targets()
+def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss: Loss | None = None) -> Any:
+    """The objective; balanced class weights are counted on the training part. ``loss``: one of the user's own.
+
+    Without ``material`` (at prediction, where nothing is learned) there are no class weights.
+    """
+    counts, outputs = None, len(inputs.targets) if inputs.task == "regression" else len(inputs.classes)
+    if isinstance(material, Examples) and material.task == "classification" and loss is None:
+        targets = material.parts["train"].part_targets()
         counts = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
         counts = [float(count) for count in counts]
+    if loss is not None:
+        return OwnObjective(loss, inputs.task)
+    if recipe.objective.loss == "python":
+        raise RecipeError(
+            "objective.loss", "a loss that came from Python", "that loss again", "netwright.fit(..., loss=...)"
+        )
+    options = recipe.objective
+    if material is None and options.class_weights != "none":
+        options = msgspec.structs.replace(options, class_weights="none")
     return choosing.objective(
-        recipe.objective, inputs.task, outputs, class_counts=counts, target_mean=inputs.target_mean,
+        options, inputs.task, outputs, class_counts=counts, target_mean=inputs.target_mean,
         target_std=inputs.target_std,
     )  # fmt: skip
 
 
 def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    if not trainable:
+    if recipe.train.optimizer == "python":
+        raise RecipeError(
+            "train.optimizer",
+            "an optimizer that came from Python",
+            "that optimizer again",
+            "netwright.fit(..., optimizer=...)",
+        )
+    if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RecipeError("network", "no trainable parameter", "at least one", "unfreeze a layer")
     return optimizers.build(network, recipe.train)
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def devices() -> dict[str, dict[str, Any]]:
             "detail": torch.cuda.get_device_name(0) if gpu
             else "no GPU was found" if built else "this PyTorch was built without CUDA",
         },
-        "mps": {"usable": torch.backends.mps.is_available(), "detail": "" if sys.platform == "darwin" else "only on a Mac"},
+        "mps": {"usable": torch.backends.mps.is_available(), "detail": "Apple's GPU, on a Mac"},
     }  # fmt: skip
 
 

@@ -71,10 +71,10 @@ def to_frame(records: Iterable[Record]) -> Any:
     return pandas.DataFrame([record.to_dict() for record in records])
 
 
-# ------------------------------------------------------------------------------------------------ data
+# -------------------------------------------------------------------------------------- data
 
 
-class DataFacts(Record, kw_only=True):
+class DataFacts(Record, frozen=True, kw_only=True):
     """What a default recipe may depend on: type, shape, number of examples and classes. No names."""
 
     kind: Literal["image", "table", "series", "array"]
@@ -84,10 +84,10 @@ class DataFacts(Record, kw_only=True):
     outputs: int  # classes, labels or target values
 
 
-# ------------------------------------------------------------------------------------------------ inspection
+# -------------------------------------------------------------------------------- inspection
 
 
-class ReceptiveField(Record, kw_only=True):
+class ReceptiveField(Record, frozen=True, kw_only=True):
     """Per axis: size in input pixels, stride between neighbours, centre of the first one (pixels)."""
 
     size: tuple[int, ...]
@@ -95,7 +95,7 @@ class ReceptiveField(Record, kw_only=True):
     offset: tuple[float, ...]
 
 
-class LayerRow(Record, kw_only=True):
+class LayerRow(Record, frozen=True, kw_only=True):
     """One operation of a network."""
 
     name: str
@@ -106,10 +106,10 @@ class LayerRow(Record, kw_only=True):
     receptive_field: ReceptiveField | None = None
 
 
-# ------------------------------------------------------------------------------------------------ training
+# ---------------------------------------------------------------------------------- training
 
 
-class EpochRow(Record, kw_only=True):
+class EpochRow(Record, frozen=True, kw_only=True):
     """The metrics of one split after one epoch; ``step`` counts optimiser steps from the start."""
 
     epoch: int
@@ -119,7 +119,7 @@ class EpochRow(Record, kw_only=True):
     seconds: float = 0.0
 
 
-class Measurement(Record, kw_only=True):
+class Measurement(Record, frozen=True, kw_only=True):
     """What one probe saw at one step: ``values`` one number a unit of ``layer`` (or one for the whole)."""
 
     probe: str
@@ -129,10 +129,10 @@ class Measurement(Record, kw_only=True):
     layer: str = ""
 
 
-# ------------------------------------------------------------------------------------------------ diagnosis and repair
+# ---------------------------------------------------------------------- diagnosis and repair
 
 
-class Remedy(Record, kw_only=True):
+class Remedy(Record, frozen=True, kw_only=True):
     """A change to a recipe (``key`` = ``value``) or, where no key can say it, to the module, in words."""
 
     code: str
@@ -140,7 +140,7 @@ class Remedy(Record, kw_only=True):
     change: dict[str, Any] = {}
 
 
-class Evidence(Record, kw_only=True):
+class Evidence(Record, frozen=True, kw_only=True):
     """One number that was seen, with what was expected of it."""
 
     what: str
@@ -150,7 +150,7 @@ class Evidence(Record, kw_only=True):
     expected: str = ""
 
 
-class Finding(Record, kw_only=True):
+class Finding(Record, frozen=True, kw_only=True):
     """Where, what was seen, what was expected, cause, remedies."""
 
     code: str
@@ -167,10 +167,10 @@ class Finding(Record, kw_only=True):
     ignored: str = ""  # the reason, where the recipe silences it
 
 
-# ------------------------------------------------------------------------------------------------ tuning, compression, export
+# --------------------------------------------------------------- tuning, compression, export
 
 
-class Trial(Record, kw_only=True):
+class Trial(Record, frozen=True, kw_only=True):
     """One recipe that a search tried."""
 
     number: int
@@ -181,7 +181,7 @@ class Trial(Record, kw_only=True):
     reason: str = ""
 
 
-class Latency(Record, kw_only=True):
+class Latency(Record, frozen=True, kw_only=True):
     """A latency always names runtime, processor, threads and batch."""
 
     runtime: str
@@ -193,7 +193,7 @@ class Latency(Record, kw_only=True):
     high_ms: float
 
 
-class CompressionStep(Record, kw_only=True):
+class CompressionStep(Record, frozen=True, kw_only=True):
     """One pass: what it was, and the network before and after it in figures."""
 
     step: str
@@ -206,7 +206,7 @@ class CompressionStep(Record, kw_only=True):
     note: str = ""
 
 
-class ExportResult(Record, kw_only=True):
+class ExportResult(Record, frozen=True, kw_only=True):
     """A written file, and how far its output is from PyTorch's on real inputs."""
 
     target: str
@@ -219,14 +219,14 @@ class ExportResult(Record, kw_only=True):
     refused: str = ""
 
 
-# ------------------------------------------------------------------------------------------------ networks as they are kept
+# ----------------------------------------------------------------- networks as they are kept
 
 
-class Surgery(Record, kw_only=True):
+class Surgery(Record, frozen=True, kw_only=True):
     """One small operation on a named module; ``shapes`` are its parameters' final shapes.
 
     The list of operations is closed: ``resize`` (other widths), ``replace`` (another module of a known kind),
-    ``factorize`` (one layer into a product), ``fold`` (a norm into its layer), ``mask`` (fixed zeros),
+    ``factorize`` (a layer into a product), ``fold`` (a norm into its layer), ``mask`` (fixed zeros),
     ``parametrize`` (weights computed from others).
     """
 
@@ -236,7 +236,7 @@ class Surgery(Record, kw_only=True):
     arguments: dict[str, Any] = {}
 
 
-class NetworkFile(Record, kw_only=True):
+class NetworkFile(Record, frozen=True, kw_only=True):
     """``network.json``: how to build the network again, never pickled code.
 
     ``zoo``: ``name`` and ``arguments``; ``import``: ``name`` is ``module:Name`` or ``file.py:Name`` and
@@ -253,7 +253,7 @@ class NetworkFile(Record, kw_only=True):
     surgeries: tuple[Surgery, ...] = ()
 
 
-class RunSummary(Record, kw_only=True):
+class RunSummary(Record, frozen=True, kw_only=True):
     """One line of ``netwright runs``."""
 
     name: str

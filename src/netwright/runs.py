@@ -29,7 +29,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
 import yaml
@@ -42,21 +42,26 @@ from netwright.records import EpochRow, Finding, Measurement, Record, RunSummary
 
 RecordType = TypeVar("RecordType", bound=Record)
 
+State = Literal["running", "finished", "interrupted", "empty", "damaged"]
+
 VERSION = 1
 FLUSH_SECONDS = 1.0
 DEFAULT_FOLDER = "runs"
 
 _TABLES = """
 create table if not exists about (key text primary key, value text not null);
-create table if not exists series (name text, step integer, count integer, blob blob not null, primary key (name, step));
-create table if not exists epochs (epoch integer, split text, step integer, seconds real, metrics text not null, primary key (epoch, split));
-create table if not exists measurements (step integer, probe text, layer text, unit text, blob blob not null, primary key (step, probe, layer));
+create table if not exists series
+    (name text, step integer, count integer, blob blob not null, primary key (name, step));
+create table if not exists epochs
+    (epoch integer, split text, step integer, seconds real, metrics text not null, primary key (epoch, split));
+create table if not exists measurements
+    (step integer, probe text, layer text, unit text, blob blob not null, primary key (step, probe, layer));
 create table if not exists findings (id integer primary key, step integer, finding text not null);
 create table if not exists details (name text primary key, step integer, value text not null);
 """
 
 
-# ------------------------------------------------------------------------------------------------ creating and finding
+# ---------------------------------------------------------------------- creating and finding
 
 
 def create(folder: Path, name: str) -> Path:
@@ -109,7 +114,7 @@ def _is_run(path: Path) -> bool:
     return (path / "recipe.yaml").exists() or (path / "run.sqlite").exists()
 
 
-# ------------------------------------------------------------------------------------------------ one run
+# ----------------------------------------------------------------------------------- one run
 
 
 class RunDirectory:
@@ -198,7 +203,7 @@ class RunDirectory:
     # ---- checkpoints
 
     def current(self) -> dict[str, Any]:
-        """``current.json``: ``last`` and ``best`` name checkpoints, ``finished`` is True at the end; {} before the first."""
+        """``current.json``: ``last`` and ``best`` name checkpoints, ``finished`` at the end; {} before the first."""
         if not (self.path / "current.json").exists():
             return {}
         current = dict(self.read_json("current.json"))
@@ -286,7 +291,7 @@ def dump_recipe(recipe: Recipe) -> str:
     return str(yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
 
 
-# ------------------------------------------------------------------------------------------------ rows in SQLite
+# ---------------------------------------------------------------------------- rows in SQLite
 
 
 def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
@@ -372,7 +377,7 @@ class Log:
         try:
             with self._connection:
                 for table in ("epochs", "measurements", "findings", "details"):
-                    self._connection.execute(f"delete from {table} where step > ?", (step,))  # noqa: S608
+                    self._connection.execute(f"delete from {table} where step > ?", (step,))
                 self._connection.execute("delete from series where step > ?", (step,))
         except sqlite3.Error as error:
             raise _explained(self._path, error) from error
@@ -437,7 +442,7 @@ class Reader:
         self._connection.close()
 
 
-# ------------------------------------------------------------------------------------------------ listing
+# ----------------------------------------------------------------------------------- listing
 
 
 def summarize(directory: Path) -> RunSummary:
@@ -461,12 +466,14 @@ def summarize(directory: Path) -> RunSummary:
             name=directory.name, directory=str(directory), state="damaged", source=str(error), started=started, bytes=size
         )
     finished = bool(current.get("finished"))
-    state = "finished" if finished else "running" if run.is_locked() else "interrupted" if current else "empty"
+    state: State = "finished" if finished else "running" if run.is_locked() else "interrupted" if current else "empty"
     if finished and current.get("metrics"):
         metrics = current["metrics"]
     return RunSummary(
-        name=directory.name, directory=str(directory), state=state, source=recipe.data.source, network=recipe.network.name,
-        epochs=epochs, step=int(current.get("step", 0)), metrics=metrics, seconds=float(current.get("seconds", seconds)),
+        name=directory.name, directory=str(directory), state=state, source=recipe.data.source,
+        network=recipe.network.name,
+        epochs=epochs, step=int(current.get("step", 0)), metrics=metrics,
+        seconds=float(current.get("seconds", seconds)),
         started=started, bytes=size,
     )  # fmt: skip
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import hashlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +16,30 @@ import numpy as np
 import torch
 from torch import nn
 
-from netwright import building, environment, runs
-from netwright.data.examples import Examples, facts
-from netwright.data.loading import Batches
-from netwright.data.opening import open_source
-from netwright.errors import DataError, NetwrightError, RecipeError, RunError
+from netwright import building, environment, runs, sourcing
+from netwright.building import Loss, Material
+from netwright.data.examples import Examples
+from netwright.data.handed import from_python
+from netwright.data.opening import finish, open_source
+from netwright.errors import RunError
 from netwright.nn import keeping, weights
 from netwright.optim import range_test, schedules
-from netwright.preprocess import InputFile
+from netwright.preprocess import InputFile, input_shape
 from netwright.recipe import defaults, difference, override
 from netwright.recipe.schema import Recipe
 from netwright.records import Finding, NetworkFile
 from netwright.reporting import cards, html
 from netwright.reporting.progress import Progress
 from netwright.runs import RunDirectory
+from netwright.sourcing import Sources
 from netwright.training import layout, randomness
 from netwright.training import loop as loops
 from netwright.training import state as states
-from netwright.training.evaluating import Evaluation, examine, evaluate
+from netwright.training.evaluating import Evaluation, evaluate, examine
 from netwright.training.precision import Precision
 from netwright.training.recording import Recorder, Sink, clean
 
 SHOWN_MISTAKES = 24
-SHOWN_EXAMPLES = 24
 SCATTER_POINTS = 500
 
 
@@ -109,19 +108,7 @@ class Run:
         }
 
 
-@dataclasses.dataclass
-class Sources:
-    """The batches of a run and what is known of them; ``examples`` where they are arrays."""
-
-    train: Batches
-    validation: Batches | None
-    test: Batches | None
-    inputs: InputFile
-    outputs: int
-    examples: Examples | None = None
-
-
-# ------------------------------------------------------------------------------------------------ train
+# ------------------------------------------------------------------------------------- train
 
 
 def train(
@@ -130,54 +117,138 @@ def train(
     folder: Path | str = runs.DEFAULT_FOLDER,
     shown: Progress | None = None,
     sinks: Sequence[Sink] = (),
+    network: nn.Module | None = None,
+    loss: Loss | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    material: Material | None = None,
 ) -> Run:
-    """Train what the recipe says, into a new directory under ``folder``, and write its report."""
-    examples = open_source(recipe.data)
+    """Train what the recipe says, into a new directory under ``folder``, and write its report.
+
+    ``network``, ``loss``, ``optimizer`` and ``material`` (examples or batches) stand in for what the recipe names;
+    ``fit`` hands them over.
+    """
+    material = open_source(recipe.data) if material is None else material
     with _global_state(recipe):
-        resolved = resolve(recipe, examples)
+        known = sourcing.facts(material, network)
+        resolved = defaults.resolve(recipe, known)
         place = building.device(resolved)
         randomness.seed(resolved.seed)
-        record = building.network_file(resolved, examples)
-        network = keeping.build(record, trust=True).to(place)
-        inputs = building.input_file(examples)
-        resolved, measured = _measured(resolved, examples, network, inputs, place)
-        run = _new_run(Path(folder), resolved, recipe, record, inputs, examples, measured)
-        job, parts, sources = _job(resolved, examples, network, inputs, place)
-        return _carry_out(run, resolved, job, parts, sources, states.State(), shown, sinks)
+        inputs = sourcing.input_file(material, known.outputs)
+        record = _network_record(resolved, material, network)
+        network = keeping.build(record, trust=True, network=network).to(place)
+        resolved, measured = _measured(resolved, material, network, inputs, place, loss)
+        pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer)
+        run = _new_run(Path(folder), resolved, recipe, record, inputs, material, measured)
+        return _carry_out(run, resolved, pieces, states.State(), shown, sinks)
 
 
 def resume(
-    directory: Path | str, *, shown: Progress | None = None, sinks: Sequence[Sink] = (), trust: bool = False
+    directory: Path | str,
+    *,
+    shown: Progress | None = None,
+    sinks: Sequence[Sink] = (),
+    trust: bool = False,
+    network: nn.Module | None = None,
+    loss: Loss | None = None,
+    optimizer: torch.optim.Optimizer | None = None,
+    material: Material | None = None,
 ) -> Run:
-    """Go on with an interrupted run from its last checkpoint, to the same bits; a finished one is returned as it is."""
+    """Go on with an interrupted run from its last checkpoint, to the same bits; a finished one is returned as it is.
+
+    What came from Python has to be handed over again (``fit(..., resume=RUN)`` does).
+    """
     run = RunDirectory(directory)
-    current = run.current()
-    if current.get("finished"):
-        return Run(run.path, trust)
+    if run.current().get("finished"):
+        return load(run.path, network=network, trust=trust)
     recipe = run.recipe()
-    examples = open_source(recipe.data)
-    _require_same_data(run, examples)
-    with _global_state(recipe):
-        place = building.device(recipe)
-        randomness.seed(recipe.seed)
-        network = keeping.build(run.read_record("network.json", NetworkFile), trust=trust).to(place)
-        inputs = run.read_record("preprocess.json", InputFile)
-        job, parts, sources = _job(recipe, examples, network, inputs, place)
-        run.lock()
-        try:
+    if material is None:
+        _require_readable_source(run, recipe)
+        material = open_source(recipe.data)
+    run.lock()
+    try:
+        sourcing.require_same(run.path, run.environment().get("data", {}), material)
+        with _global_state(recipe):
+            place = building.device(recipe)
+            randomness.seed(recipe.seed)
+            record = run.read_record("network.json", NetworkFile)
+            network = keeping.build(record, trust=trust, network=network).to(place)
+            inputs = run.read_record("preprocess.json", InputFile)
+            pieces = _pieces(recipe, material, network, inputs, place, loss, optimizer)
             clean(run)
-            state = states.load(run.checkpoint("last"), network, parts) if current.get("last") else states.State()
-        except BaseException:
-            run.unlock()
-            raise
-        if shown is not None and environment.snapshot()["versions"] != run.environment().get("versions"):
-            shown.say("The installed versions differ from the run's: the bits may differ too.")
-        return _carry_out(run, recipe, job, parts, sources, state, shown, sinks)
+            state = states.State()
+            if run.current().get("last"):
+                state = states.load(run.checkpoint("last"), network, pieces.parts)
+                if state.batch and not pieces.sources.train.exact:
+                    state.batch, state.tally = (
+                        0,
+                        {},
+                    )  # the user's own loader cannot be wound forward: the epoch starts again
+            if shown is not None and environment.snapshot()["versions"] != run.environment().get("versions"):
+                shown.say("The installed versions differ from the run's: the bits may differ too.")
+            return _carry_out(run, recipe, pieces, state, shown, sinks)
+    finally:
+        run.unlock()
 
 
-def resolve(recipe: Recipe, examples: Examples) -> Recipe:
-    """The recipe with what the data decides; what is measured at the start is still open."""
-    return defaults.resolve(recipe, facts(examples))
+def fit(
+    network: nn.Module | str,
+    train_data: Any,
+    validation: Any = None,
+    *,
+    test: Any = None,
+    loss: str | Loss = "auto",
+    optimizer: str | torch.optim.Optimizer = "auto",
+    lr: float | str = "auto",
+    batch_size: int | str = "auto",
+    epochs: int | str = "auto",
+    seed: int = 0,
+    name: str = "",
+    settings: Mapping[str, Any] | None = None,
+    folder: Path | str = runs.DEFAULT_FOLDER,
+    resume_from: Path | str | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train a network on data that are already in Python; the network is trained in place.
+
+    ``network``: any ``nn.Module``, or a name. ``train_data``, ``validation``, ``test``: ``(X, y)`` of arrays or tensors
+    (X a tuple or dict of them for several inputs), a ``Dataset``, a ``DataLoader``, or the name or path of a source.
+    ``loss``, ``optimizer``: names or the objects themselves. ``settings``: other recipe keys, ``{"train.clip": 1.0}``.
+    ``resume_from``: the directory of an interrupted run of the same call.
+    """
+    changes: dict[str, Any] = {
+        "seed": seed,
+        "name": name,
+        "train.lr": lr,
+        "train.batch_size": batch_size,
+        "train.epochs": epochs,
+    }
+    changes |= {"objective.loss": loss if isinstance(loss, str) else "python"}
+    changes |= {"train.optimizer": optimizer if isinstance(optimizer, str) else "python"}
+    changes |= {"network.name": network if isinstance(network, str) else "python"}
+    if isinstance(train_data, str | Path):
+        held_out = {
+            f"data.{part}": str(value)
+            for part, value in (("validation", validation), ("test", test))
+            if value is not None
+        }
+        changes |= {"data.source": str(train_data), **held_out}
+    else:
+        changes |= {"data.source": "python", "data.format": "python"}
+    recipe = override(Recipe(), changes | dict(settings or {}))
+    material: Material | None = None
+    if recipe.data.format == "python":
+        handed_over = from_python(train_data, validation, test, recipe.data, targets_as_given=not isinstance(loss, str))
+        material = finish(handed_over, recipe.data) if isinstance(handed_over, Examples) else handed_over
+    objects: dict[str, Any] = {
+        "network": None if isinstance(network, str) else network,
+        "loss": None if isinstance(loss, str) else loss,
+        "optimizer": None if isinstance(optimizer, str) else optimizer,
+        "material": material,
+        "shown": Progress(quiet=quiet),
+    }
+    if resume_from is not None:
+        return resume(runs.find(resume_from, folder), trust=True, **objects)
+    return train(recipe, folder=folder, **objects)
 
 
 @contextlib.contextmanager
@@ -193,82 +264,93 @@ def _global_state(recipe: Recipe) -> Iterator[None]:
             torch.set_num_threads(threads)
 
 
+def _require_readable_source(run: RunDirectory, recipe: Recipe) -> None:
+    if recipe.data.format == "python":
+        raise RunError(
+            str(run.path),
+            "a run whose data came from Python",
+            "the same data again",
+            "netwright.fit(..., resume_from=RUN)",
+        )
+
+
+def _network_record(recipe: Recipe, material: Material, network: nn.Module | None) -> NetworkFile:
+    if network is None:
+        return building.network_file(recipe, material)
+    shape = input_shape(material.preprocess[0])
+    return NetworkFile(
+        kind="instance", name=type(network).__qualname__, input_shape=shape, outputs=material.outputs or 0
+    )
+
+
 def _measured(
-    recipe: Recipe, examples: Examples, network: nn.Module, inputs: InputFile, place: torch.device
+    recipe: Recipe, material: Material, network: nn.Module, inputs: InputFile, place: torch.device, loss: Loss | None
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with device, threads, layout and, if asked for, the learning rate of a range test; and the evidence."""
+    """The recipe with device, threads, layout and, if asked for, the rate of a range test; and the evidence."""
     changes: dict[str, Any] = {"train.device": str(place), "train.threads": torch.get_num_threads()}
     measured: dict[str, Any] = {}
-    precision = Precision(recipe.train.precision, place)
-    objective = building.objective(recipe, inputs, examples.outputs, examples)
+    objective = building.objective(recipe, inputs, material, loss)
+    batches = sourcing.open_batches(recipe, material, place).train
     with randomness.kept():
         if recipe.train.layout == "auto":
-            batch = next(iter(building.batches(recipe, examples, "train", place, training=True).epoch(0)))
-            measured["layout"] = layout.choose(network, objective, batch, precision)
+            first = next(iter(batches.epoch(0)))
+            measured["layout"] = layout.choose(network, objective, first, Precision(recipe.train.precision, place))
             changes["train.layout"] = measured["layout"]["layout"]
         if recipe.train.lr == "range-test":
             probe = override(recipe, {"train.lr": 1.0})
             tested = range_test.range_test(
-                network, objective.loss, building.batches(recipe, examples, "train", place, training=True).epoch(0),
-                lambda copy: building.optimizer(probe, copy),
-            )  # fmt: skip
-            measured["range_test"] = dataclasses.asdict(tested) if dataclasses.is_dataclass(tested) else tested.to_dict()
+                network, objective.loss, batches.epoch(0), lambda copied: building.optimizer(probe, copied)
+            )
+            measured["range_test"] = tested.to_dict()
             changes["train.lr"] = tested.suggestion
     return override(recipe, changes), measured
 
 
 def _new_run(
-    folder: Path, resolved: Recipe, requested: Recipe, record: NetworkFile, inputs: InputFile, examples: Examples,
+    folder: Path, resolved: Recipe, requested: Recipe, record: NetworkFile, inputs: InputFile, material: Material,
     measured: dict[str, Any],
 ) -> RunDirectory:  # fmt: skip
+    """A locked directory with everything that is known before the first step."""
     name = resolved.name or Path(resolved.data.source).name.split(".")[0] or "run"
     run = RunDirectory(runs.create(folder, name)).lock()
-    run.write_json(
-        "environment.json",
-        environment.snapshot()
-        | {
-            "started": datetime.datetime.now().isoformat(timespec="seconds"),
-            "measured": measured,
-            "data": fingerprint(examples),
-            "skipped": list(examples.skipped),
-        },
-    )
+    about = {
+        "started": datetime.datetime.now().isoformat(timespec="seconds"),
+        "measured": measured,
+        "data": sourcing.fingerprint(material),
+        "exact_resume": bool(getattr(material, "exact", True)),
+        "skipped": list(getattr(material, "skipped", ())),
+    }
+    run.write_json("environment.json", environment.snapshot() | about)
     run.write_record("network.json", record)
     run.write_record("preprocess.json", inputs)
     run.write_recipe(resolved, requested)
     return run
 
 
-def _job(
-    recipe: Recipe, examples: Examples, network: nn.Module, inputs: InputFile, place: torch.device
-) -> tuple[loops.Job, dict[str, Any], Sources]:
+@dataclasses.dataclass
+class _Pieces:
+    job: loops.Job
+    sources: Sources
+    parts: dict[str, Any]  # what a checkpoint holds beside the weights
+
+
+def _pieces(
+    recipe: Recipe, material: Material, network: nn.Module, inputs: InputFile, place: torch.device, loss: Loss | None,
+    optimizer: torch.optim.Optimizer | None,
+) -> _Pieces:  # fmt: skip
     if recipe.train.layout == "channels_last":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sources = Sources(
-        train=building.batches(recipe, examples, "train", place, training=True),
-        validation=building.batches(recipe, examples, "validation", place) if "validation" in examples.parts else None,
-        test=building.batches(recipe, examples, "test", place) if "test" in examples.parts else None,
-        inputs=inputs,
-        outputs=examples.outputs,
-        examples=examples,
-    )
-    objective = building.objective(recipe, inputs, examples.outputs, examples)
-    optimizer = building.optimizer(recipe, network)
-    return _assembled(recipe, network, objective, optimizer, sources, place)
-
-
-def _assembled(
-    recipe: Recipe, network: nn.Module, objective: Any, optimizer: torch.optim.Optimizer, sources: Sources, place: torch.device
-) -> tuple[loops.Job, dict[str, Any], Sources]:  # fmt: skip
-    precision = Precision(recipe.train.precision, place)
-    plateau = schedules.Plateau(recipe.train)
+    sources = sourcing.open_batches(recipe, material, place)
+    optimizer = building.optimizer(recipe, network) if optimizer is None else optimizer
+    precision, plateau = Precision(recipe.train.precision, place), schedules.Plateau(recipe.train)
     job = loops.Job(
-        network=network, objective=objective, optimizer=optimizer, rate=lambda step: 1.0, batches=sources.train,
-        precision=precision, epochs=int(recipe.train.epochs), accumulate=recipe.train.accumulate, clip=recipe.train.clip,
+        network=network, objective=building.objective(recipe, inputs, material, loss), optimizer=optimizer,
+        rate=lambda step: 1.0, batches=sources.train, precision=precision, epochs=int(recipe.train.epochs),
+        accumulate=recipe.train.accumulate, clip=recipe.train.clip,
     )  # fmt: skip
     by_step = building.rate(recipe, job.epochs, job.steps_per_epoch)
     job.rate = (lambda step: by_step(step) * plateau.factor) if recipe.train.schedule == "plateau" else by_step
-    return job, {"optimizer": optimizer, "precision": precision, "plateau": plateau}, sources
+    return _Pieces(job, sources, {"optimizer": optimizer, "precision": precision, "plateau": plateau})
 
 
 def score(metrics: dict[str, float]) -> float:
@@ -279,20 +361,23 @@ def score(metrics: dict[str, float]) -> float:
 
 
 def _carry_out(
-    run: RunDirectory, recipe: Recipe, job: loops.Job, parts: dict[str, Any], sources: Sources, state: states.State,
-    shown: Progress | None, sinks: Sequence[Sink],
-) -> Run:  # fmt: skip
+    run: RunDirectory,
+    recipe: Recipe,
+    pieces: _Pieces,
+    state: states.State,
+    shown: Progress | None,
+    sinks: Sequence[Sink],
+) -> Run:
     """The loop with everything around it; the run is locked before and free afterwards."""
+    job, sources = pieces.job, pieces.sources
     log = run.open_log()
     try:
         log.rewind(state.step)
-        validate = None
-        if sources.validation is not None:
-            held_out = sources.validation
-            validate = lambda: evaluate(job.network, job.objective, held_out, job.precision)  # noqa: E731
+        held_out, measure = sources.validation, lambda: evaluate(job.network, job.objective, held_out, job.precision)
         recorder = Recorder(
-            run, log, job, validate=validate, score=score, parts=parts, sinks=sinks, shown=shown,
-            after_validation=lambda metrics: parts["plateau"].after_epoch(score(metrics)),
+            run, log, job, score=score, parts=pieces.parts, sinks=sinks, shown=shown,
+            validate=None if held_out is None else measure,
+            after_validation=lambda metrics: pieces.parts["plateau"].after_epoch(score(metrics)),
             patience=recipe.train.patience, checkpoint_seconds=recipe.train.checkpoint_seconds,
         )  # fmt: skip
         recorder.resume(state)
@@ -301,7 +386,6 @@ def _carry_out(
         with recorder.stoppable():
             loops.train(job, state, recorder)
         _finish(run, recipe, job, sources, log, state)
-        log.flush()
     finally:
         log.close()
         for sink in sinks:
@@ -323,9 +407,15 @@ def load_weights(run: RunDirectory, network: nn.Module) -> str:
     return kept
 
 
-def _finish(run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State) -> None:
+def _finish(
+    run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State
+) -> None:
     """Load the kept weights, measure them, write down what a report shows, and mark the run finished."""
-    kept = "best" if recipe.train.keep == "best" and sources.validation is not None and run.current().get("best") else "last"
+    kept = (
+        "best"
+        if recipe.train.keep == "best" and sources.validation is not None and run.current().get("best")
+        else "last"
+    )
     folder = run.checkpoint(kept)
     weights.load(job.network, weights.read(folder / "weights.safetensors"), str(folder))
     metrics: dict[str, dict[str, float]] = {}
@@ -333,19 +423,22 @@ def _finish(run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources,
         if batches is not None:
             seen = examine(job.network, job.objective, batches, job.precision)
             metrics[part] = seen.metrics
-            _write_details(log, state.step, part, seen, sources)
-    if sources.examples is not None:
-        first = np.linspace(0, len(sources.examples.parts["train"]) - 1, SHOWN_EXAMPLES).astype(np.int64)
-        log.detail("examples", state.step, [c.to_dict() for c in cards.cards(sources.examples, "train", np.unique(first))])
+            _write_details(log, state.step, part, seen, sources, run.read_record("preprocess.json", InputFile))
+    examples = sources.examples
+    if examples is not None:
+        shown = cards.cards(examples, "train", cards.spread(examples, "train"))
+        log.detail("examples", state.step, [card.to_dict() for card in shown])
     log.flush()
     run.mark(finished=True, kept=kept, metrics=metrics, seconds=state.seconds)
     job.network.eval()
 
 
-def _write_details(log: runs.Log, step: int, part: str, seen: Evaluation, sources: Sources) -> None:
-    inputs, examples = sources.inputs, sources.examples
+def _write_details(log: runs.Log, step: int, part: str, seen: Evaluation, sources: Sources, inputs: InputFile) -> None:
+    examples = sources.examples
     if "confusion" in seen.details:
-        log.detail("confusion", step, {"split": part, "classes": list(inputs.classes), "counts": seen.details["confusion"]})
+        log.detail(
+            "confusion", step, {"split": part, "classes": list(inputs.classes), "counts": seen.details["confusion"]}
+        )
     if inputs.task == "regression" and examples is not None:
         chosen = np.linspace(0, len(seen.losses) - 1, min(SCATTER_POINTS, len(seen.losses))).astype(np.int64)
         true = examples.parts[part].part_targets().reshape(len(seen.losses), -1)[chosen, 0]
@@ -361,38 +454,16 @@ def _write_details(log: runs.Log, step: int, part: str, seen: Evaluation, source
         log.detail("mistakes", step, [card.to_dict() for card in shown])
 
 
-# ------------------------------------------------------------------------------------------------ the data, recognised
+# ---------------------------------------------------------------------------- after training
 
 
-def fingerprint(examples: Examples) -> dict[str, Any]:
-    """Sizes and a hash (all targets, a thousand examples a part) by which a resume knows its data again."""
-    digest = hashlib.sha256()
-    for name, part in sorted(examples.parts.items()):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(part.part_targets()).tobytes())
-        positions = np.unique(np.linspace(0, len(part) - 1, 1000).astype(np.int64))
-        for array in part.inputs:
-            digest.update(np.ascontiguousarray(array[part.array_rows(positions)]).tobytes())
-    return {
-        "kind": examples.kind, "task": examples.task, "classes": len(examples.classes),
-        "examples": {name: len(part) for name, part in examples.parts.items()}, "sha256": digest.hexdigest(),
-    }  # fmt: skip
-
-
-def _require_same_data(run: RunDirectory, examples: Examples) -> None:
-    kept = run.environment().get("data", {})
-    found = fingerprint(examples)
-    if kept.get("sha256") != found["sha256"]:
-        raise DataError(
-            str(run.path), f"data that changed since the run began ({found['examples']} examples, then {kept.get('examples')})",
-            "the same examples", "netwright train, which starts a new run",
-        )  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ after training
-
-
-def load(subject: Path | str, *, folder: Path | str = runs.DEFAULT_FOLDER, network: nn.Module | None = None, trust: bool = False) -> Run:
+def load(
+    subject: Path | str,
+    *,
+    folder: Path | str = runs.DEFAULT_FOLDER,
+    network: nn.Module | None = None,
+    trust: bool = False,
+) -> Run:
     """The run that ``subject`` names (a directory, a name, ``last``); ``network`` for one that was built in Python."""
     run = Run(runs.find(subject, folder), trust)
     if network is not None:
@@ -410,6 +481,3 @@ def report(run: Run | Path | str) -> Path:
 def compare(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
     """The keys in which two recipes differ."""
     return difference(first, second)
-
-
-__all__ = ["NetwrightError", "RecipeError", "Run", "RunError", "Sources", "compare", "load", "report", "resolve", "resume", "score", "train"]

@@ -15,12 +15,12 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from netwright import building
+from netwright import building, sourcing
 from netwright.data.examples import Examples, Part, Task, facts
 from netwright.data.loading import ArrayBatches
 from netwright.errors import NetworkError, UsageError
 from netwright.nn import keeping
-from netwright.preprocess import ArrayPreprocess, InputFile, apply, measure
+from netwright.preprocess import ArrayPreprocess, InputFile, apply, input_shape, measure
 from netwright.recipe import defaults, from_dict
 from netwright.recipe.schema import Recipe
 from netwright.training import loop as loops
@@ -68,8 +68,8 @@ class _NetworkEstimator(BaseEstimator):
     ) -> None:
         """
         ``network``: a name, a module (copied, then trained) or a function of (input_shape, outputs). ``input_shape``:
-        the shape of one example, into which each row of X is folded (``(1, 8, 8)`` for small pictures). ``settings``: any
-        other recipe keys, such as ``{"train.weight_decay": 0.01}``.
+        the shape of one example, into which each row of X is folded (``(1, 8, 8)`` for small pictures).
+        ``settings``: any other recipe keys, such as ``{"train.weight_decay": 0.01}``.
         """
         self.network = network
         self.input_shape = input_shape
@@ -92,7 +92,9 @@ class _NetworkEstimator(BaseEstimator):
     def _train(self, X: Array, targets: Array, task: Task, classes: tuple[str, ...], names: tuple[str, ...]) -> None:
         shape = tuple(self.input_shape or X.shape[1:])
         if int(np.prod(shape)) != X.shape[1]:
-            raise UsageError("input_shape", f"{shape}, {int(np.prod(shape))} numbers", f"{X.shape[1]}, one a column of X")
+            raise UsageError(
+                "input_shape", f"{shape}, {int(np.prod(shape))} numbers", f"{X.shape[1]}, one a column of X"
+            )
         if len(X) < 2:
             raise UsageError("X", f"n_samples = {len(X)}", "at least 2 examples")
         raw = np.ascontiguousarray(X.reshape(len(X), *shape), np.float32)
@@ -106,11 +108,11 @@ class _NetworkEstimator(BaseEstimator):
             place = building.device(recipe)
             randomness.seed(seed)
             network = self._network(recipe, examples).to(place)
-            inputs = building.input_file(examples)
-            objective = building.objective(recipe, inputs, examples.outputs, examples)
+            inputs = sourcing.input_file(examples, examples.outputs)
+            objective = building.objective(recipe, inputs, examples)
             job = loops.Job(
-                network=network, objective=objective, optimizer=building.optimizer(recipe, network), rate=lambda step: 1.0,
-                batches=building.batches(recipe, examples, "train", place, training=True),
+                network=network, objective=objective, optimizer=building.optimizer(recipe, network),
+                rate=lambda step: 1.0, batches=building.batches(recipe, examples, "train", place, training=True),
                 precision=Precision(recipe.train.precision, place), epochs=int(recipe.train.epochs),
                 accumulate=recipe.train.accumulate, clip=recipe.train.clip,
             )  # fmt: skip
@@ -126,7 +128,7 @@ class _NetworkEstimator(BaseEstimator):
         if isinstance(self.network, nn.Module):
             return copy.deepcopy(self.network)
         if callable(self.network):
-            shape = building.input_shape(examples.preprocess[0])
+            shape = input_shape(examples.preprocess[0])
             made = self.network(shape, examples.outputs)
             if not isinstance(made, nn.Module):
                 raise NetworkError("network", type(made).__name__, "a function that returns a torch.nn.Module")
@@ -138,15 +140,19 @@ class _NetworkEstimator(BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float32)
         raw = X.reshape(len(X), *self.preprocess_.shape)
         batches = ArrayBatches(
-            Part((np.ascontiguousarray(raw),), np.zeros(len(raw), np.int64)), (lambda piece: piece,), building.EVALUATION_BATCH
+            Part((np.ascontiguousarray(raw),), np.zeros(len(raw), np.int64)),
+            (lambda piece: piece,),
+            building.EVALUATION_BATCH,
         )
         with evaluation_mode(self.network_), torch.inference_mode():
-            pieces = [self.network_(torch.from_numpy(apply(self.preprocess_, b.inputs[0].numpy()))) for b in batches.epoch(0)]
+            pieces = [
+                self.network_(torch.from_numpy(apply(self.preprocess_, b.inputs[0].numpy()))) for b in batches.epoch(0)
+            ]
         return torch.cat(pieces)
 
     def _objective(self) -> Any:
         inputs: InputFile = self.inputs_
-        return building.objective(self.recipe_, inputs, len(inputs.targets) if inputs.task == "regression" else len(inputs.classes))
+        return building.objective(self.recipe_, inputs, None)
 
 
 class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
@@ -158,7 +164,11 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise UsageError("y", f"one class only ({self.classes_[0]!r})", "labels of at least 2 classes; the classifier can't train when only one class is present")
+            raise UsageError(
+                "y",
+                f"one class only ({self.classes_[0]!r})",
+                "labels of at least 2 classes; the classifier can't train when only one class is present",
+            )
         self._train(X, codes.astype(np.int64), "classification", tuple(str(name) for name in self.classes_), ())
         return self
 

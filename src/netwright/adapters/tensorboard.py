@@ -19,20 +19,20 @@ class TensorBoardLog:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("--tensorboard", extra="tensorboard") from error
-        self._writer = SummaryWriter(log_dir=str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(log_dir=str(folder))
 
     def series(self, name: str, first_step: int, values: Sequence[float]) -> None:
         stride = max(1, len(values) // MOST_POINTS)
         for position in range(0, len(values), stride):
-            self._writer.add_scalar(f"step/{name}", values[position], first_step + position)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(f"step/{name}", values[position], first_step + position)
 
     def epoch(self, row: EpochRow) -> None:
         for name, value in row.metrics.items():
             if value is not None:
-                self._writer.add_scalar(f"{name}/{row.split}", value, row.epoch)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(f"{name}/{row.split}", value, row.epoch)
 
     def flush(self) -> None:
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.flush()
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from netwright.records import SCHEMA_VERSION, Record
 
 
-class TensorInfo(Record, kw_only=True):
+class TensorInfo(Record, frozen=True, kw_only=True):
     """A tensor between operations. ``producer`` is an operation's name, or empty for an input of the network."""
 
     name: str
@@ -20,7 +22,7 @@ class TensorInfo(Record, kw_only=True):
     producer: str = ""
 
 
-class ParameterInfo(Record, kw_only=True):
+class ParameterInfo(Record, frozen=True, kw_only=True):
     """A parameter or buffer; ``aliases`` are its other names where modules share it (it is counted once)."""
 
     name: str
@@ -31,7 +33,7 @@ class ParameterInfo(Record, kw_only=True):
     aliases: tuple[str, ...] = ()
 
 
-class Operation(Record, kw_only=True):
+class Operation(Record, frozen=True, kw_only=True):
     """One operation in the order of execution.
 
     ``name`` is unique (the module's path, with ``#2``, ``#3`` for later calls of a shared module, or
@@ -45,11 +47,11 @@ class Operation(Record, kw_only=True):
     outputs: tuple[str, ...]
     module: str = ""
     parameters: tuple[str, ...] = ()
-    attributes: dict[str, Any] = {}
+    attributes: dict[str, Any] = msgspec.field(default_factory=dict)
     followed: bool = True
 
 
-class ChannelMember(Record, kw_only=True):
+class ChannelMember(Record, frozen=True, kw_only=True):
     """Where a group of coupled channels lives: axis ``axis`` of a parameter, channels ``start`` to ``start + count``.
 
     ``role``: ``out`` (this parameter makes the channels), ``in`` (it reads them) or ``per`` (one value a channel).
@@ -64,7 +66,7 @@ class ChannelMember(Record, kw_only=True):
     repeat: int = 1
 
 
-class Coupling(Record, kw_only=True):
+class Coupling(Record, frozen=True, kw_only=True):
     """Channels that can only be kept or removed together (residual sums, concatenations, depthwise, groups, heads).
 
     ``granularity``: channels come and go in multiples of it. ``fixed`` says why the group must stay as it is (the
@@ -77,7 +79,7 @@ class Coupling(Record, kw_only=True):
     fixed: str = ""
 
 
-class Graph(Record, kw_only=True):
+class Graph(Record, frozen=True, kw_only=True):
     """A traced network."""
 
     version: int = SCHEMA_VERSION

@@ -63,7 +63,7 @@ def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None
             if network is None:
                 raise NetworkError(
                     record.name, "a run whose network was built in Python", "that network",
-                    "netwright.load(run, network=...)",
+                    "netwright.load(RUN, network=...)",
                 )  # fmt: skip
             built = network
     return replay(built, record.surgeries)

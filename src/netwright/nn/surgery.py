@@ -7,6 +7,7 @@ modules only; values come from the weights. Each operation ends with a check of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -52,7 +53,7 @@ def _resize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
             setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad))
         else:
             module.register_buffer(name, new)
-    weight = getattr(module, "weight", None)
+    weight: Any = getattr(module, "weight", None)
     match module:
         case nn.Linear():
             module.out_features, module.in_features = weight.shape
@@ -97,6 +98,7 @@ def _replace(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
 def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
     """A dense layer or 1-group convolution into a product through ``rank`` channels: W ≈ B A, bias on the second."""
     rank = int(surgery.arguments["rank"])
+    pair: list[nn.Module]
     match module:
         case nn.Linear():
             pair = [
@@ -105,7 +107,10 @@ def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
             ]
         case nn.Conv2d(groups=1):
             pair = [
-                nn.Conv2d(module.in_channels, rank, module.kernel_size, module.stride, module.padding, module.dilation, bias=False),  # type: ignore[arg-type]
+                nn.Conv2d(
+                    module.in_channels, rank, module.kernel_size, module.stride, module.padding, module.dilation,  # type: ignore[arg-type]
+                    bias=False,
+                ),
                 nn.Conv2d(rank, module.out_channels, 1, bias=module.bias is not None),
             ]  # fmt: skip
         case _:
@@ -114,13 +119,13 @@ def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
 
 
 def _fold(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
-    """A batch norm (``arguments["norm"]``) into the convolution or dense layer before it; the norm becomes the identity."""
+    """A batch norm (``arguments["norm"]``) into the layer before it; the norm becomes the identity."""
     norm = network.get_submodule(str(surgery.arguments["norm"]))
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
         raise NetworkError(str(surgery.arguments["norm"]), f"a {type(norm).__name__}", "a batch norm with running statistics")
     mode = module.training
     module.eval(), norm.eval()
-    fuse = fusion.fuse_linear_bn_eval if isinstance(module, nn.Linear) else fusion.fuse_conv_bn_eval
+    fuse: Any = fusion.fuse_linear_bn_eval if isinstance(module, nn.Linear) else fusion.fuse_conv_bn_eval
     _put(network, surgery.module, fuse(module, norm).train(mode))  # type: ignore[arg-type]
     _put(network, str(surgery.arguments["norm"]), nn.Identity())
 
@@ -133,7 +138,7 @@ class Masked(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        return weight * self.mask  # type: ignore[operator, no-any-return]
+        return weight * self.mask  # type: ignore[operator]
 
 
 def _mask(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
@@ -155,5 +160,6 @@ def _parametrize(network: nn.Module, module: nn.Module, surgery: Surgery) -> Non
 
 
 _OPERATIONS: dict[str, Callable[[nn.Module, nn.Module, Surgery], None]] = {
-    "resize": _resize, "replace": _replace, "factorize": _factorize, "fold": _fold, "mask": _mask, "parametrize": _parametrize,
+    "resize": _resize, "replace": _replace, "factorize": _factorize, "fold": _fold, "mask": _mask,
+    "parametrize": _parametrize,
 }  # fmt: skip

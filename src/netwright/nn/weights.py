@@ -16,7 +16,7 @@ from netwright.errors import NetworkError, RunError
 def save(state: dict[str, torch.Tensor], path: Path) -> None:
     """Write a ``state_dict``; names that share memory are kept once, with their aliases in the file's metadata."""
     kept: dict[str, torch.Tensor] = {}
-    owners: dict[tuple[int, int, tuple[int, ...]], str] = {}
+    owners: dict[tuple[object, ...], str] = {}
     aliases: dict[str, str] = {}
     for name, tensor in state.items():
         identity = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))

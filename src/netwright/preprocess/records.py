@@ -11,7 +11,7 @@ from netwright.records import SCHEMA_VERSION, Record
 CHANNELS = {"binary": 1, "grey": 1, "rgb": 3, "yuv": 3, "hsv": 3, "hsl": 3}
 
 
-class ImagePreprocess(Record, kw_only=True, tag="image"):
+class ImagePreprocess(Record, frozen=True, kw_only=True, tag="image"):
     """``uint8`` (N, 1 or 3, H, W) → planes of the colour spaces in ``channels``, in 0…1, → ``(x - mean) / std``."""
 
     channels: tuple[str, ...]
@@ -21,7 +21,7 @@ class ImagePreprocess(Record, kw_only=True, tag="image"):
     std: tuple[float, ...] = ()
 
 
-class ArrayPreprocess(Record, kw_only=True, tag="array"):
+class ArrayPreprocess(Record, frozen=True, kw_only=True, tag="array"):
     """Any array (N, *shape) → ``(x * scale - mean) / std`` with one mean and deviation a channel (first axis)."""
 
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class ArrayPreprocess(Record, kw_only=True, tag="array"):
     std: tuple[float, ...] = ()
 
 
-class SeriesPreprocess(Record, kw_only=True, tag="series"):
+class SeriesPreprocess(Record, frozen=True, kw_only=True, tag="series"):
     """``int16`` sound (N, C, samples) at ``sample_rate`` Hz → ``(x / 32768 - mean) / std``."""
 
     sample_rate: int
@@ -41,7 +41,7 @@ class SeriesPreprocess(Record, kw_only=True, tag="series"):
     std: tuple[float, ...] = ()
 
 
-class Column(Record, kw_only=True):
+class Column(Record, frozen=True, kw_only=True):
     """One input column of a table. Numbers: ``(x - mean) / std``; categories: one unit each, unseen ones all zero."""
 
     name: str
@@ -51,7 +51,7 @@ class Column(Record, kw_only=True):
     std: float = 1.0
 
 
-class TablePreprocess(Record, kw_only=True, tag="table"):
+class TablePreprocess(Record, frozen=True, kw_only=True, tag="table"):
     """Cells (N, columns) ``float32``, categories as codes (−1 unseen), → (N, features)."""
 
     columns: tuple[Column, ...]
@@ -60,7 +60,7 @@ class TablePreprocess(Record, kw_only=True, tag="table"):
 Preprocess = ImagePreprocess | ArrayPreprocess | SeriesPreprocess | TablePreprocess
 
 
-class InputFile(Record, kw_only=True):
+class InputFile(Record, frozen=True, kw_only=True):
     """``preprocess.json``: everything between the user's example and the network, and back from its output."""
 
     version: int = SCHEMA_VERSION

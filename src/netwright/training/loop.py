@@ -16,7 +16,7 @@ from netwright.training.state import State
 
 
 class Observer(Protocol):
-    """What happens around the loop: recording, checkpoints, progress, stopping. It changes no number of the training."""
+    """What happens around the loop: recording, checkpoints, progress, stopping. It changes no number in it."""
 
     def after_step(self, state: State, loss: torch.Tensor, outputs: torch.Tensor, targets: torch.Tensor) -> None: ...
 

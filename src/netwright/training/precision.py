@@ -29,7 +29,7 @@ class Precision:
     def backward(self, loss: torch.Tensor) -> None:
         if self.name == "fp16":
             loss = self.scaler.scale(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
 
     def step(self, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], clip: float) -> None:
         """Clip the gradients' norm to ``clip`` (0: as they are) and step."""

@@ -14,8 +14,8 @@ class LeNet5(nn.Module):
     """(N, C, H, W) → (N, outputs): LeCun et al. 1998 as it is built today (ReLU, max pooling, full connections).
 
     Two 5×5 convolutions with pooling and three dense layers; ``width`` multiplies the channels (6, 16) and units
-    (120, 84) in sixths. A 1×28×28 input is padded by 2, so that 10 outputs make the well-known 61,706 parameters. Inputs
-    smaller than 28 keep their size in the first convolution, and below 12 there is only one pooling.
+    (120, 84) in sixths. A 1×28×28 input is padded by 2, so that 10 outputs make the well-known 61,706 parameters.
+    Inputs smaller than 28 keep their size in the first convolution, and below 12 there is only one pooling.
     """
 
     def __init__(self, input_shape: Sequence[int], outputs: int, width: int = 6, dropout: float = 0.0) -> None:

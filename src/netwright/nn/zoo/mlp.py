@@ -10,7 +10,7 @@ from torch import nn
 
 
 class MLP(nn.Module):
-    """(N, ...) → (N, outputs): the input flattened, ``depth`` hidden layers of ``width`` units with batch norm and ReLU.
+    """(N, ...) → (N, outputs): flattened, then ``depth`` hidden layers of ``width`` units with batch norm and ReLU.
 
     Linear layers before a batch norm carry no bias: the norm would take it away again (Ioffe and Szegedy 2015, 3.2).
     """

@@ -30,7 +30,7 @@ class Residual(nn.Module):
 
 
 class SmallResNet(nn.Module):
-    """(N, C, H, W) → (N, outputs): a 3×3 stem, stages of ``depth`` residual blocks, a global average, one dense layer."""
+    """(N, C, H, W) → (N, outputs): a 3×3 stem, stages of ``depth`` residual blocks, a global average, a dense layer."""
 
     def __init__(
         self, input_shape: Sequence[int], outputs: int, width: int = 16, depth: int = 1, dropout: float = 0.0

@@ -1,0 +1,148 @@
+"""Examples or batches → what a run needs of its data: facts, records, batches, and a hash to know them again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from netwright import building
+from netwright.building import Material
+from netwright.data.examples import Examples
+from netwright.data.examples import facts as facts_of_examples
+from netwright.data.loading import Batches
+from netwright.errors import DataError
+from netwright.preprocess import InputFile, input_shape
+from netwright.recipe.schema import Recipe
+from netwright.records import DataFacts
+from netwright.training import randomness
+from netwright.training.evaluating import call, evaluation_mode
+
+HASHED_EXAMPLES = 1000  # of each part, beside all targets
+
+
+@dataclasses.dataclass
+class Sources:
+    """The batches of a run; ``examples`` where they come from arrays."""
+
+    train: Batches
+    validation: Batches | None
+    test: Batches | None
+    examples: Examples | None = None
+
+
+def facts(material: Material, network: nn.Module | None) -> DataFacts:
+    """What a default recipe may know. A loader that does not tell its outputs is asked through the network."""
+    if isinstance(material, Examples):
+        return facts_of_examples(material)
+    shape = input_shape(material.preprocess[0])
+    return DataFacts(
+        kind="image" if len(shape) == 3 else "array", task=material.task, input_shape=shape,
+        outputs=material.outputs or _asked(material, network),
+        examples=material.examples or len(material) * len(material.first),
+    )  # fmt: skip
+
+
+def _asked(material: Any, network: nn.Module | None) -> int:
+    """The last axis of the network's output on the first batch; its modes and the random state stay."""
+    if network is None:
+        raise DataError(
+            "train",
+            f"batches that do not tell how many {material.task} outputs there are",
+            "a dataset with classes",
+            "a network of your own",
+        )
+    with randomness.kept(), evaluation_mode(network), torch.no_grad():
+        outputs = call(network, material.first)
+    return int(outputs.shape[-1]) if isinstance(outputs, torch.Tensor) and outputs.ndim > 1 else 1
+
+
+def input_file(material: Material, outputs: int) -> InputFile:
+    """The preprocessing record of a run; regression on arrays learns targets of mean 0 and deviation 1."""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    classes, targets = material.classes, getattr(material, "targets", ())
+    if isinstance(material, Examples):
+        if material.task == "regression" and material.targets:
+            values = material.parts["train"].part_targets().astype(np.float64).reshape(-1, material.outputs)
+            mean = tuple(float(value) for value in values.mean(0))
+            std = tuple(float(value) if value > 1e-12 else 1.0 for value in values.std(0))
+    elif material.task == "regression":
+        targets = tuple(f"y{number}" for number in range(outputs))
+    elif not classes:
+        classes = tuple(str(number) for number in range(outputs))
+    return InputFile(
+        inputs=material.preprocess, input_names=material.input_names, task=material.task, classes=classes,
+        targets=targets,        target_mean=mean, target_std=std,
+    )  # fmt: skip
+
+
+def open_batches(recipe: Recipe, material: Material, place: torch.device) -> Sources:
+    if isinstance(material, Examples):
+        held_out = {
+            name: building.batches(recipe, material, name, place)
+            for name in ("validation", "test")
+            if name in material.parts
+        }
+        return Sources(
+            building.batches(recipe, material, "train", place, training=True),
+            held_out.get("validation"), held_out.get("test"), material,
+        )  # fmt: skip
+    source = material.configured(int(recipe.train.batch_size), recipe.seed)
+    placed = [None if each is None else Placed(each, place) for each in (source, source.validation, source.test)]
+    assert placed[0] is not None
+    return Sources(placed[0], placed[1], placed[2])
+
+
+class Placed:
+    """Batches of the user's own, moved to the device."""
+
+    def __init__(self, source: Batches, place: torch.device) -> None:
+        self._source, self._place, self.exact = source, place, source.exact
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def epoch(self, epoch: int, start: int = 0) -> Any:
+        for batch in self._source.epoch(epoch, start):
+            if self._place.type == "cpu":
+                yield batch
+            else:
+                inputs = tuple(tensor.to(self._place, non_blocking=True) for tensor in batch.inputs)
+                yield dataclasses.replace(
+                    batch, inputs=inputs, targets=batch.targets.to(self._place, non_blocking=True)
+                )
+
+
+def fingerprint(material: Material) -> dict[str, Any]:
+    """Sizes and a hash (all targets, a thousand examples a part) by which a resume knows its data again."""
+    if not isinstance(material, Examples):
+        about = {"batches": len(material), "shapes": [msgspec.to_builtins(record) for record in material.preprocess]}
+        return {"kind": "batches", "task": material.task, **about}
+    digest = hashlib.sha256()
+    for name, part in sorted(material.parts.items()):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(part.part_targets()).tobytes())
+        positions = np.unique(np.linspace(0, len(part) - 1, HASHED_EXAMPLES).astype(np.int64))
+        for array in part.inputs:
+            digest.update(np.ascontiguousarray(array[part.array_rows(positions)]).tobytes())
+    return {
+        "kind": material.kind, "task": material.task, "classes": len(material.classes),
+        "examples": {name: len(part) for name, part in material.parts.items()}, "sha256": digest.hexdigest(),
+    }  # fmt: skip
+
+
+def require_same(run: Path, kept: dict[str, Any], material: Material) -> None:
+    """A resume on other data stops before anything is changed."""
+    found = fingerprint(material)
+    if {key: found[key] for key in found} != {key: kept.get(key) for key in found}:
+        raise DataError(
+            str(run), f"other data ({found.get('examples', found)}), then {kept.get('examples', kept)}",
+            "the same examples", "netwright train, which starts a new run",
+        )  # fmt: skip
