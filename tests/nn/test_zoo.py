@@ -1,0 +1,40 @@
+"""Networks by name: published counts, and the promise that they fit 8×8 to 64×64 pictures."""
+
+import pytest
+import torch
+
+from netwright.errors import NetworkError
+from netwright.nn.zoo import NETWORKS
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("size", [8, 12, 16, 28, 31, 32, 48, 64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_network_fits_every_promised_size(name: str, size: int, channels: int) -> None:
+    network = NETWORKS[name]((channels, size, size), 7).eval()
+    assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS))
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name]((3, 16, 16), 5)
+    torch.nn.functional.cross_entropy(network(torch.randn(8, 3, 16, 16)), torch.arange(8) % 5).backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
+
+
+def test_lenet5_has_the_published_count() -> None:
+    network = NETWORKS["lenet5"]((1, 28, 28), 10)
+    assert sum(p.numel() for p in network.parameters()) == 61_706
+    assert sum(p.numel() for p in NETWORKS["lenet5"]((1, 32, 32), 10).parameters()) == 61_706
+
+
+def test_mlp_counts_by_hand() -> None:
+    network = NETWORKS["mlp"]((784,), 10, width=300, depth=1)
+    assert sum(p.numel() for p in network.parameters()) == 784 * 300 + 2 * 300 + 300 * 10 + 10
+
+
+def test_a_shape_that_does_not_fit_is_named() -> None:
+    for name in ("lenet5", "small_vgg", "small_resnet"):
+        with pytest.raises(NetworkError, match="shape"):
+            NETWORKS[name]((14,), 3)
