@@ -33,7 +33,7 @@ CELLS, CELL_LENGTH = 16, 40
 NAME_LENGTH = 80
 
 
-class ExampleCard(Record, kw_only=True):
+class ExampleCard(Record, frozen=True, kw_only=True):
     """One example: ``png`` is base64 (empty: no picture), ``wave`` at most 160 points, ``cells`` column → text."""
 
     name: str
@@ -124,12 +124,14 @@ def _probability(examples: Examples, decision: Array | None, probabilities: Any,
     if probabilities is None or decision is None or examples.task != "classification":
         return None
     values = np.asarray(probabilities[position])
-    if values.ndim == 0:
-        return _finite(values)
     index = int(decision.reshape(-1)[0])
-    if values.size == 1:
-        return _finite(values[0] if index else 1 - values[0])
-    return _finite(values[index]) if 0 <= index < values.size else None
+    if values.ndim == 0:
+        value = _finite(values)
+    elif values.size == 1:
+        value = _finite(values[0] if index else 1 - values[0])
+    else:
+        value = _finite(values[index]) if 0 <= index < values.size else None
+    return value if value is not None and 0 <= value <= 1 else None  # a user's own loss may have no probabilities
 
 
 def _finite(value: Any) -> float | None:

@@ -28,6 +28,7 @@ DOTS = 60  # points up to which each one is marked
 CELLS_WITH_NUMBERS = 16  # classes up to which a confusion matrix is a table of numbers
 NAMED = 50  # classes up to which its picture has names at the sides
 SHADES = 8
+LOG_FROM = 20  # times the smallest value that the largest one is, from which a loss is drawn on a logarithmic axis
 LARGEST = 1e300  # beyond it, values are drawn at the edge
 
 
@@ -110,7 +111,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     first, last = max(math.floor(math.log10(low)), -300), min(math.ceil(math.log10(high)), 300)
     last = max(last, first + 1)
     stride = max(1, math.ceil((last - first) / 6))
-    parts = (1, 2, 5) if last - first <= 2 else (1,)
+    parts = (1, 2, 5) if last - first <= 3 else (1,)
     ticks = [float(f"{part}e{power}") for power in range(first, last + stride, stride) for part in parts]
     under = max((tick for tick in ticks if tick <= low), default=ticks[0])
     over = min((tick for tick in ticks if tick >= high), default=ticks[-1])
@@ -191,7 +192,7 @@ def line_chart(
 ) -> str:
     """Lines over whole-numbered x (epochs or steps).
 
-    ``share``: values are shown in percent. ``log``: the vertical axis; None takes it where values span 50-fold.
+    ``share``: values are shown in percent. ``log``: the vertical axis; None takes it where values span 20-fold.
     ``mark``: a place on the horizontal axis with its name.
     """
     drawn = [(line, points) for line in lines if (points := _points(line.xs, line.ys))]
@@ -199,16 +200,23 @@ def line_chart(
         return ""
     xs = [x for _, points in drawn for x, _ in points]
     ys = [y for _, points in drawn for _, y in points]
-    log = min(ys) > 1e-290 and (log if log is not None else not share and max(ys) > 50 * min(ys))
+    log = min(ys) > 1e-290 and (log if log is not None else not share and max(ys) > LOG_FROM * min(ys))
     ticks, texts = _value_ticks(ys, share=share, log=log)
     left = _left(texts)
+    margin = (max(ys) / min(ys)) ** 0.04 if log else 1.0
     wider = 0 if max(xs) > min(xs) else 1
     x_axis = _Axis(min(xs) - wider, max(xs) + wider, left, WIDTH - RIGHT)
-    y_axis = _Axis(min(ticks[0], *ys), max(ticks[-1], *ys), HEIGHT - BOTTOM, TOP, log=log)
+    low, high = (min(ys) / margin, max(ys) * margin) if log else (min(ys), max(ys))
+    y_axis = _Axis(min(ticks[0], low), max(ticks[-1], high), HEIGHT - BOTTOM, TOP, log=log)
     x_ticks = [tick for tick in nice_ticks(min(xs), max(xs), 6, integer=True) if min(xs) <= tick <= max(xs)] or [xs[0]]
     parts = _frame(x_axis, y_axis, list(zip(x_ticks, tick_texts(x_ticks))), list(zip(ticks, texts)), x_title)
     if mark and min(xs) <= mark[0] <= max(xs):
-        parts += _mark(x_axis.at(mark[0]), mark[1])
+        heights = [
+            y_axis.at(y) for _, points in drawn for x, y in points if abs(x - mark[0]) <= (max(xs) - min(xs)) / 8
+        ]
+        parts += _mark(x_axis.at(mark[0]), mark[1], heights)
+    if log:
+        parts.append(tag("text", "log scale", class_="axis-title", x=0, y=HEIGHT - 5))
     readings = []
     for line, points in drawn:
         places = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
@@ -226,6 +234,8 @@ def _value_ticks(ys: Sequence[float], *, share: bool, log: bool) -> tuple[list[f
     low, high = min(ys), max(ys)
     if log:
         ticks = log_ticks(low, high)
+        inside = [tick for tick in ticks if low <= tick <= high]
+        ticks = inside if len(inside) > 2 else ticks
         return ticks, log_texts(ticks)
     ticks = nice_ticks(low, high, 5)
     if not share:
@@ -241,12 +251,21 @@ def _points(xs: Sequence[Number], ys: Sequence[Number]) -> Points:
     return [(_bounded(x), _bounded(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _mark(place: float, text: str) -> list[str]:
-    left = place > WIDTH / 2
-    shift, anchor = (-6, "end") if left else (6, "start")
+def _mark(place: float, text: str, heights: Sequence[float]) -> list[str]:
+    """A dashed line at ``place`` with its text where it meets none of the lines, which are at ``heights`` there."""
+    shift, anchor = (-6, "end") if place > WIDTH / 2 else (6, "start")
+    above, below = TOP + 9, HEIGHT - BOTTOM - 8
+    free = {y: min((abs(height - y) for height in heights), default=0.0) for y in (above, (above + below) / 2, below)}
     return [
         tag("path", class_="mark", d=f"M{place:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}"),
-        tag("text", escaped(text), class_="mark-text", x=place + shift, y=TOP + 9, text_anchor=anchor),
+        tag(
+            "text",
+            escaped(text),
+            class_="mark-text",
+            x=place + shift,
+            y=max(free, key=free.__getitem__),
+            text_anchor=anchor,
+        ),
     ]
 
 

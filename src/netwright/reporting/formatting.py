@@ -12,7 +12,8 @@ __all__ = [
 ]  # fmt: skip
 
 MISSING = "–"
-_SHARES = ("accuracy", "precision", "recall", "f1", "auc", "iou", "top", "exact", "share")
+_SHARES = ("accuracy", "precision", "recall", "f1", "auc", "iou", "top", "exact", "hamming", "share")
+_WORDS = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "auc": "AUC", "iou": "IoU"}
 
 
 def duration(seconds: float | None) -> str:
@@ -76,17 +77,22 @@ def is_share(name: str) -> bool:
     return name.lower().replace("-", "_").startswith(_SHARES) or name.lower().endswith(_SHARES)
 
 
-def metric(name: str, value: float | None) -> str:
-    """A metric's value in the way that belongs to its name."""
+def metric(name: str, value: float | None, digits: int = 4) -> str:
+    """A metric's value in the way that belongs to its name; ``digits`` of what is not a share."""
     if value is None or not math.isfinite(value):
         return MISSING
-    return percent(value) if is_share(name) else number(value)
+    return percent(value) if is_share(name) else number(value, digits)
 
 
 def metric_name(name: str) -> str:
-    """A metric's name in words: ``top_5`` is ``top 5``."""
-    known = {"rmse": "RMSE", "mae": "MAE", "mse": "MSE", "r2": "R²", "f1": "F1", "auc": "AUC", "iou": "IoU"}
-    return known.get(name, name.replace("_", " ").replace("-", " "))
+    """A metric's name in words: ``top5_accuracy`` is ``top 5 accuracy``, ``macro_f1`` is ``macro F1``."""
+    return " ".join(_word(word) for word in name.replace("-", "_").split("_") if word) or name
+
+
+def _word(word: str) -> str:
+    if word.startswith("top") and word[3:].isdigit():
+        return f"top {word[3:]}"
+    return _WORDS.get(word, word)
 
 
 def clipped(text: Any, longest: int) -> str:
