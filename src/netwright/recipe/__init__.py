@@ -5,4 +5,15 @@ from netwright.recipe.reading import from_dict, keys, load, override, parse_assi
 from netwright.recipe.reading import load as load_recipe
 from netwright.recipe.schema import Recipe
 
-__all__ = ["Recipe", "difference", "flat", "from_dict", "keys", "load", "load_recipe", "override", "parse_assignments", "to_dict"]
+__all__ = [
+    "Recipe",
+    "difference",
+    "flat",
+    "from_dict",
+    "keys",
+    "load",
+    "load_recipe",
+    "override",
+    "parse_assignments",
+    "to_dict",
+]

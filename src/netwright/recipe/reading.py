@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +22,57 @@ from netwright.recipe.schema import VERSION, Recipe, Section
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 _FREE = {"data.types", "network.arguments", "ignore"}  # dictionaries with the user's own keys
+_SECTIONS = {name for name in Recipe.__struct_fields__ if isinstance(getattr(Recipe(), name), Section)}
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers: ``1e-3`` is a number (YAML 1.1 reads a string), ``on`` and ``no`` are strings."""
+class Loader(yaml.SafeLoader):
+    """YAML as people mean it: ``1e-3`` is a number; ``on``, ``010``, ``1_000`` and ``2024-05-01`` are text.
+
+    (YAML 1.1, which PyYAML reads, takes these for text, a truth value, 8, 1000 and a date.) A key given twice stops.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else "")
+        return super().construct_mapping(node, deep)
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+FLOAT = re.compile(
+    r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf|\.nan)$"
+)
+_OWN = {"float", "bool", "int", "timestamp"}
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _OWN]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.inf|\.nan)$"),
-    list("-+0123456789."),
+Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def parse_yaml(text: str, where: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}, line {mark.line + 1}" if mark else where
         raise RecipeError(place, getattr(error, "problem", None) or "text that is not YAML", "YAML") from error
+    except (RecursionError, ValueError) as error:
+        raise RecipeError(where, f"text that cannot be read ({error})", "YAML") from error
 
 
 def keys() -> dict[str, Any]:
     """Every recipe key with its default, ``{"train.epochs": "auto", ...}``."""
+    return dict(_keys())
+
+
+@functools.cache
+def _keys() -> dict[str, Any]:
     flat: dict[str, Any] = {}
     defaults = Recipe()
     for field in Recipe.__struct_fields__:
@@ -74,11 +101,21 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe
     return from_dict(fields, overrides, where=str(path))
 
 
-def from_dict(fields: Mapping[str, Any], overrides: Mapping[str, Any] | None = None, where: str = "recipe") -> Recipe:
-    """A recipe from nested fields and dotted overrides; every key is checked before anything is allocated."""
+def from_dict(
+    fields: Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    where: str = "recipe",
+    *,
+    changes: str = "--set",
+) -> Recipe:
+    """A recipe from nested fields and dotted overrides; every key is checked before anything is allocated.
+
+    ``where`` and ``changes`` say in an error where the fields and the overrides came from.
+    """
     nested = _upgraded(_nested(fields, where), where)
     for key, value in (overrides or {}).items():
-        _put(nested, key, value, where="--set")
+        _put(nested, key, value, where=changes)
+    _require_finite(nested)
     try:
         return msgspec.convert(nested, Recipe)
     except msgspec.ValidationError as error:
@@ -87,7 +124,7 @@ def from_dict(fields: Mapping[str, Any], overrides: Mapping[str, Any] | None = N
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with ``changes`` (dotted keys)."""
-    return from_dict(to_dict(recipe), changes)
+    return from_dict(to_dict(recipe), changes, changes="recipe")
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -95,14 +132,26 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
-    """``["train.epochs=12", ...]`` as ``{"train.epochs": 12}``; values are YAML."""
+    """``["train.epochs=12", ...]`` as ``{"train.epochs": 12}``; one key with two values is a conflict."""
     changes: dict[str, Any] = {}
     for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals or not key.strip():
+        key, equals, text = assignment.partition("=")
+        key = key.strip()
+        if not equals or not key:
             raise RecipeError("--set", repr(assignment), "key=value", "--set train.epochs=12")
-        changes[key.strip()] = parse_yaml(value, f"--set {key}") if value.strip() else ""
+        value = parse_value(key, text, f"--set {key}")
+        if key in changes and changes[key] != value:
+            raise RecipeError(f"--set {key}", f"{changes[key]!r} and {value!r}", "one value", f"--set {assignment}")
+        changes[key] = value
     return changes
+
+
+def parse_value(key: str, text: str, where: str) -> Any:
+    """A value from the command line: YAML, but for keys that take nothing else, the text itself (a folder ``2024``)."""
+    value = parse_yaml(text, where) if text.strip() else ""
+    if not isinstance(value, str) and [hint for hint in _alternatives(key) if hint is not None] == [str]:
+        return text.strip()
+    return value
 
 
 def _upgraded(nested: dict[str, Any], where: str) -> dict[str, Any]:
@@ -122,56 +171,162 @@ def _upgraded(nested: dict[str, Any], where: str) -> dict[str, Any]:
 
 def _nested(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     nested: dict[str, Any] = {}
-    for key, value in fields.items():
-        if isinstance(value, Mapping) and key in Recipe.__struct_fields__ and key not in _FREE:
-            if not value:
-                nested.setdefault(key, {})
-            for name, item in value.items():
-                _put(nested, f"{key}.{name}", item, where)
-        else:
-            _put(nested, str(key), value, where)
+    seen: set[str] = set()
+    for key, value in _dotted(fields, where):
+        if key in seen:
+            raise RecipeError(f"{where}: {key}", "the key twice", "one value")
+        seen.add(key)
+        _put(nested, key, value, where)
     return nested
 
 
+def _dotted(fields: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+    """``(dotted key, value)``; a section whose keys are all commented out (``train:``) is an empty one."""
+    for key, value in fields.items():
+        if key not in _SECTIONS:
+            yield str(key), ({} if value is None and key in _FREE else value)
+            continue
+        if value is not None and not isinstance(value, Mapping):
+            raise RecipeError(
+                f"{where}: {key}", repr(value), "a section of keys", f"{next(k for k in _keys() if k.startswith(key))}"
+            )
+        for name, item in (value or {}).items():
+            dotted = f"{key}.{name}"
+            yield dotted, ({} if item is None and dotted in _FREE else item)
+
+
 def _put(nested: dict[str, Any], key: str, value: Any, where: str) -> None:
-    known = keys()
+    known = _keys()
     free = next((prefix for prefix in _FREE if key.startswith(prefix + ".")), None)
     if key not in known and free is None:
-        near = nearest(key, known)
-        raise RecipeError(f"{where}: {key}", "an unknown key", "a recipe key", f"{near}" if near else "netwright init")
+        inside = [name for name in known if name.startswith(f"{key}.")]
+        near = inside[0] if inside else nearest(key, known)
+        raise RecipeError(f"{where}: {key}", "an unknown key", "a recipe key", near or "netwright list keys")
     parts = [*free.split("."), key[len(free) + 1 :]] if free else key.split(".")
     for part in parts[:-1]:
         nested = nested.setdefault(part, {})
         if not isinstance(nested, dict):
             raise RecipeError(f"{where}: {key}", f"{part} = {nested!r}", "a section")
-    nested[parts[-1]] = value
+    nested[parts[-1]] = copy.deepcopy(value)
+
+
+# ------------------------------------------------------------------------------------------------ what a key takes
+
+
+def _require_finite(value: Any, key: str = "") -> None:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _require_finite(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _require_finite(item, key)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(key, str(value), "a finite number")
 
 
 def _readable(error: msgspec.ValidationError, nested: dict[str, Any]) -> RecipeError:
     """msgspec's ``Expected `int`... - at `$.train.epochs``` in the grammar of errors."""
-    text, _, path = str(error).partition(" - at `$")
-    key = path.rstrip("`").lstrip(".")
+    path = str(error).partition(" - at `")[2].rstrip("`").removeprefix("$").lstrip(".")
+    key = re.sub(r"\[.*", "", path)
     value: Any = nested
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
-    choices = keys_choices(key)
-    if choices and isinstance(value, str):
-        near = nearest(value, choices)
-        return RecipeError(key, repr(value), f"one of {', '.join(choices)}", f"{key}={near}" if near else "")
-    expected = re.sub(r", got `\w+`$", "", text.removeprefix("Expected ")).replace("`", "").replace(" | str", " or auto")
-    return RecipeError(key or "recipe", repr(value), expected, f"{key}={keys().get(key)}" if key in keys() else "")
+    if key in _FREE and isinstance(value, dict):
+        return _bad_entry(key, value)
+    default = _keys().get(key)
+    near = nearest(value, choices(key)) if isinstance(value, str) else None
+    suggestion = f"{key}={near if near else default}" if near or default not in (None, "", {}) else ""
+    return RecipeError(key or "recipe", repr(value), takes(key) if key in _keys() else str(error), suggestion)
 
 
-def keys_choices(key: str) -> list[str]:
-    """The words that a key takes, if it takes words."""
+def _bad_entry(key: str, entries: dict[str, Any]) -> RecipeError:
+    """Which of a user's own keys has a value that is not allowed."""
+    hint = typing.get_args(_hint(key))[1]
+    for name, value in entries.items():
+        try:
+            msgspec.convert(value, hint)
+        except msgspec.ValidationError:
+            words = list(typing.get_args(hint))
+            near = nearest(value, words) if words and isinstance(value, str) else None
+            return RecipeError(f"{key}.{name}", repr(value), _phrase([hint]), f"{key}.{name}={near}" if near else "")
+    return RecipeError(key, repr(entries), "text as keys")
+
+
+def takes(key: str) -> str:
+    """What a key accepts, in words: ``a whole number >= 1, or auto``."""
+    return _phrase(_alternatives(key))
+
+
+def choices(key: str) -> list[str]:
+    """The words that a key takes, if it takes words but not any text."""
+    alternatives = _alternatives(key)
+    if str in alternatives:
+        return []
+    words = [
+        word for hint in alternatives if typing.get_origin(hint) is typing.Literal for word in typing.get_args(hint)
+    ]
+    return [*words, *(("true", "false") if bool in alternatives else ())]
+
+
+def _hint(key: str) -> Any:
     section, _, name = key.partition(".")
-    struct = type(getattr(Recipe(), section, None))
-    if not name or not issubclass(struct, Section):
-        return []
-    field = next((field for field in msgspec.inspect.type_info(struct).fields if field.name == name), None)  # type: ignore[attr-defined]
-    if field is None:
-        return []
-    options = getattr(field.type, "types", (field.type,))
-    if any(isinstance(option, msgspec.inspect.StrType) for option in options):
-        return []
-    return [str(value) for option in options if isinstance(option, msgspec.inspect.LiteralType) for value in option.values]
+    holder: type = Recipe
+    if name:
+        holder = type(getattr(Recipe(), section, None))
+    else:
+        name = section
+    return _hints(holder).get(name) if issubclass(holder, msgspec.Struct) else None
+
+
+@functools.cache
+def _hints(holder: type) -> dict[str, Any]:
+    return typing.get_type_hints(holder, include_extras=True)
+
+
+def _alternatives(key: str) -> list[Any]:
+    hint = _hint(key)
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return list(typing.get_args(hint))
+    return [hint]
+
+
+def _phrase(alternatives: list[Any]) -> str:
+    words: list[str] = []
+    phrases: list[str] = []
+    for hint in alternatives:
+        if typing.get_origin(hint) is typing.Literal:
+            words.extend(map(str, typing.get_args(hint)))
+        elif hint is bool:
+            words.extend(("true", "false"))
+        else:
+            phrases.append(_one(hint))
+    if not phrases and len(words) > 2:
+        return f"one of {', '.join(words)}"
+    parts = [*phrases, *words]
+    separator = ", or " if phrases else " or "
+    return separator.join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _one(hint: Any) -> str:
+    meta = None
+    if typing.get_origin(hint) is typing.Annotated:
+        hint, meta = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin is list:
+        return "a list of " + _one(typing.get_args(hint)[0]).removeprefix("a ").replace("number", "numbers")
+    if origin is dict:
+        entry = typing.get_args(hint)[1]
+        return "keys with values" if entry is Any else f"keys with values, each {_phrase([entry])}"
+    if hint is str:
+        return "text"
+    return {int: "a whole number", float: "a number"}.get(hint, str(hint)) + _range(meta)
+
+
+def _range(meta: msgspec.Meta | None) -> str:
+    if meta is None:
+        return ""
+    if meta.ge is not None and meta.le is not None and meta.le < 2**31:
+        return f" from {meta.ge:g} to {meta.le:g}"
+    signs = ((">=", meta.ge), (">", meta.gt), ("<=", meta.le), ("<", meta.lt))
+    limits = [f"{sign} {limit:g}" for sign, limit in signs if limit is not None and abs(limit) < 2**31]
+    return f" {' and '.join(limits)}" if limits else ""

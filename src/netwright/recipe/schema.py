@@ -13,6 +13,7 @@ import msgspec
 VERSION = 1
 
 Auto = Literal["auto"]
+BelowOne = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -26,17 +27,24 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 LAYOUTS = ("contiguous", "channels_last")
 FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "python")
 
+Optimizer = Literal[Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta", "python"]
+Schedule = Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
+Loss = Literal[
+    Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl", "python"
+]
+Format = Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"]
+
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A group of keys."""
 
 
-class Data(Section):
+class Data(Section, frozen=True, kw_only=True):
     """Where the examples come from and how they become inputs."""
 
     source: str = "digits"  # a built-in name, a file or a folder
-    format: Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"] = "auto"
-    task: Literal[Auto, "classification", "multi-label", "regression"] = "auto"
+    format: Format = "auto"  # of the source; auto: seen from its files
+    task: Literal[Auto, "classification", "multi-label", "regression"] = "auto"  # what is predicted
     validation: Share | str = "auto"  # a share of the training part, or a file or folder; 0: none
     test: Share | str = "auto"  # a share of all examples, or a file or folder; 0: none
     split_seed: int = 0  # which examples are held out; the run's seed does not change it
@@ -56,34 +64,32 @@ class Data(Section):
     cache: str = ""  # the folder of that cache; default: the user's cache folder
 
 
-class Network(Section):
+class Network(Section, frozen=True, kw_only=True):
     """What is trained: a name, or file.py:Name or package.module:Name with arguments."""
 
-    name: str = "auto"
+    name: str = "auto"  # a network by name, file.py:Name or package.module:Name
     width: Count | Auto = "auto"  # channels of the first stage, or units of a hidden layer
     depth: Count | Auto = "auto"  # blocks a stage, or hidden layers
-    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] | Auto = "auto"
+    dropout: BelowOne | Auto = "auto"  # share of units that a training step leaves out
     arguments: dict[str, Any] = {}  # handed to the network as keywords
 
 
-class Objective(Section):
+class Objective(Section, frozen=True, kw_only=True):
     """What is learned from a batch."""
 
-    loss: Literal[
-        Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl"
-    ] = "auto"
-    label_smoothing: Share | Auto = "auto"
-    class_weights: Literal["none", "balanced"] | list[Positive] = "none"
-    focal_gamma: NotNegative = 2.0
-    huber_delta: Positive = 1.0
-    top_k: Count = 5
+    loss: Loss = "auto"  # what is made small; python: handed to fit
+    label_smoothing: Share | Auto = "auto"  # share of a label spread over all classes
+    class_weights: Literal["none", "balanced"] | list[Positive] = "none"  # balanced: rare ones count more
+    focal_gamma: NotNegative = 2.0  # how far the focal loss turns from easy examples
+    huber_delta: Positive = 1.0  # error at which the Huber loss turns from square to line, in deviations of the target
+    top_k: Count = 5  # accuracy among the k most probable classes is reported as well
 
 
-class Augment(Section):
+class Augment(Section, frozen=True, kw_only=True):
     """Random changes of training batches; 0 switches one off."""
 
     shift: Share | Auto = "auto"  # up to this share of height and width
-    flip: Literal[Auto, "none", "horizontal", "vertical", "both"] = "auto"
+    flip: Literal[Auto, "none", "horizontal", "vertical", "both"] = "auto"  # mirror every second picture
     rotate: Annotated[float, msgspec.Meta(ge=0, le=180)] | Auto = "auto"  # degrees to either side
     crop: Share | Auto = "auto"  # zoom into a part at least 1 - crop of the picture's sides
     cutout: Share | Auto = "auto"  # side of a square of zeros, as a share of the picture's
@@ -92,20 +98,18 @@ class Augment(Section):
     mixup: NotNegative | Auto = "auto"  # alpha of the Beta distribution
 
 
-class Train(Section):
+class Train(Section, frozen=True, kw_only=True):
     """How it is trained."""
 
-    epochs: Count | Auto = "auto"
-    batch_size: Count | Auto = "auto"
-    optimizer: Literal[
-        Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta"
-    ] = "auto"
-    lr: Positive | Literal["auto", "range-test"] = "auto"
-    momentum: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.9  # of momentum, nesterov; beta 1 of Adam
-    beta2: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.999
-    weight_decay: NotNegative | Auto = "auto"
+    epochs: Count | Auto = "auto"  # passes over the training part
+    batch_size: Count | Auto = "auto"  # examples a step (times accumulate)
+    optimizer: Optimizer = "auto"  # how a step follows the gradient; python: handed to fit
+    lr: Positive | Literal["auto", "range-test"] = "auto"  # the highest one; range-test: measured at the start
+    momentum: BelowOne = 0.9  # of momentum, nesterov; beta 1 of Adam
+    beta2: BelowOne = 0.999  # of Adam; smoothing of RMSProp and Adadelta
+    weight_decay: NotNegative | Auto = "auto"  # pull of the weights towards zero
     decay_all: bool = False  # also decay biases and norm scales
-    schedule: Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle", "plateau"] = "auto"
+    schedule: Schedule = "auto"  # how the learning rate changes
     warmup: NotNegative | Auto = "auto"  # epochs of linear warm-up (one-cycle: of its rising part)
     gamma: Positive = 0.1  # factor of step, exponential and plateau
     step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
@@ -113,9 +117,9 @@ class Train(Section):
     accumulate: Count = 1  # batches a step
     patience: CountOrZero = 0  # epochs without a better validation before stopping; 0: never
     keep: Literal[Auto, "best", "last"] = "auto"  # which weights the finished run stands for
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # number format of forward and backward; fp16 needs a GPU
     layout: Literal[Auto, "contiguous", "channels_last"] = "auto"  # auto: measured at the start
-    device: str = "auto"
+    device: str = "auto"  # cpu, cuda, cuda:1, mps; auto: a GPU where there is one
     threads: CountOrZero = 0  # of the processor; 0: as many as PyTorch takes
     checkpoint_seconds: Positive = 4.0  # at most so much work is lost
 
@@ -123,9 +127,9 @@ class Train(Section):
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides a run."""
 
-    version: int = VERSION
+    version: int = VERSION  # of this format
     name: str = ""  # of the run; default: the source's
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0  # of weights, order, augmentation and dropout
     data: Data = Data()
     network: Network = Network()
     objective: Objective = Objective()
