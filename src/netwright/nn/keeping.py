@@ -22,7 +22,14 @@ from netwright.records import NetworkFile
 
 
 def describe(
-    name: str, input_shape: tuple[int, ...], outputs: int, *, width: Any, depth: Any, dropout: Any, arguments: dict[str, Any]
+    name: str,
+    input_shape: tuple[int, ...],
+    outputs: int,
+    *,
+    width: Any,
+    depth: Any,
+    dropout: Any,
+    arguments: dict[str, Any],
 ) -> NetworkFile:
     """The record of a network by name: of the zoo, or ``file.py:Name`` or ``package.module:Name``.
 
@@ -42,7 +49,12 @@ def describe(
     for key in chosen:
         if key not in takes or key in ("input_shape", "outputs"):
             near = nearest(key, takes)
-            raise NetworkError(f"network.arguments.{key}", f"an argument that {name} does not take", ", ".join(list(takes)[2:]), near or "")
+            raise NetworkError(
+                f"network.arguments.{key}",
+                f"an argument that {name} does not take",
+                ", ".join(list(takes)[2:]),
+                near or "",
+            )
     return NetworkFile(kind="zoo", name=name, arguments=chosen, input_shape=input_shape, outputs=outputs)
 
 
@@ -81,11 +93,15 @@ def _imported(record: NetworkFile, trust: bool) -> nn.Module:
     found: Callable[..., Any] | None = getattr(module, attribute, None)
     if found is None:
         near = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
-        raise NetworkError(record.name, f"no {attribute} in {source}", "a module class or a function that returns one", near or "")
+        raise NetworkError(
+            record.name, f"no {attribute} in {source}", "a module class or a function that returns one", near or ""
+        )
     try:
         network = found if isinstance(found, nn.Module) else found(**record.arguments)
     except TypeError as error:
-        raise NetworkError(record.name, str(error), "arguments that it takes", "--set network.arguments.KEY=VALUE") from error
+        raise NetworkError(
+            record.name, str(error), "arguments that it takes", "--set network.arguments.KEY=VALUE"
+        ) from error
     if not isinstance(network, nn.Module):
         raise NetworkError(record.name, type(network).__name__, "a torch.nn.Module")
     return network
@@ -135,6 +151,8 @@ def _digest(path: Path) -> str:
 
 def _check_trust(record: NetworkFile, source: Path) -> None:
     if record.source_sha256 and _digest(source) != record.source_sha256:
-        raise NetworkError(str(source), "a source that changed since the run", "the code that the run was made with", "--trust")
+        raise NetworkError(
+            str(source), "a source that changed since the run", "the code that the run was made with", "--trust"
+        )
     if hasattr(os, "getuid") and source.stat().st_uid not in (os.getuid(), 0):
         raise NetworkError(str(source), "a file of another user", "your own file", "--trust, if you know what is in it")

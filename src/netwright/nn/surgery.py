@@ -29,14 +29,18 @@ def operate(network: nn.Module, surgery: Surgery) -> None:
     try:
         module = network.get_submodule(surgery.module)
     except AttributeError as error:
-        raise NetworkError(f"surgery {surgery.operation}", f"no module {surgery.module!r}", "a module of the network") from error
+        raise NetworkError(
+            f"surgery {surgery.operation}", f"no module {surgery.module!r}", "a module of the network"
+        ) from error
     with torch.no_grad():
         _OPERATIONS[surgery.operation](network, module, surgery)
     changed = network.get_submodule(surgery.module)
     shapes = {name: tuple(tensor.shape) for name, tensor in changed.state_dict().items()}
     for name, shape in surgery.shapes.items():
         if shapes.get(name) != tuple(shape):
-            raise NetworkError(f"{surgery.module}.{name}", f"shape {shapes.get(name)}", f"{tuple(shape)} after {surgery.operation}")
+            raise NetworkError(
+                f"{surgery.module}.{name}", f"shape {shapes.get(name)}", f"{tuple(shape)} after {surgery.operation}"
+            )
 
 
 def _put(network: nn.Module, name: str, module: nn.Module) -> None:
@@ -70,7 +74,11 @@ def _resize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
         case nn.PReLU():
             module.num_parameters = len(weight)
         case _:
-            raise NetworkError(surgery.module, f"a {type(module).__name__}", "a module that can be resized (linear, convolution, batch norm, embedding, PReLU)")
+            raise NetworkError(
+                surgery.module,
+                f"a {type(module).__name__}",
+                "a module that can be resized (linear, convolution, batch norm, embedding, PReLU)",
+            )
 
 
 # Kinds that `replace` may put into a network: a closed list, so that a stranger's file can name nothing else.
@@ -91,7 +99,10 @@ def _made(kind: str, arguments: dict[str, object]) -> nn.Module:
 
 def _replace(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
     """Another module of a known kind: ``arguments = {"kind": ..., "arguments": {...}}``, or ``sequence`` of such."""
-    made = [_made(step["kind"], step.get("arguments", {})) for step in surgery.arguments.get("sequence", [surgery.arguments])]
+    made = [
+        _made(step["kind"], step.get("arguments", {}))
+        for step in surgery.arguments.get("sequence", [surgery.arguments])
+    ]
     _put(network, surgery.module, made[0] if len(made) == 1 else nn.Sequential(*made))
 
 
@@ -114,7 +125,9 @@ def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
                 nn.Conv2d(rank, module.out_channels, 1, bias=module.bias is not None),
             ]  # fmt: skip
         case _:
-            raise NetworkError(surgery.module, f"a {type(module).__name__}", "a dense layer or an ungrouped 2-D convolution")
+            raise NetworkError(
+                surgery.module, f"a {type(module).__name__}", "a dense layer or an ungrouped 2-D convolution"
+            )
     _put(network, surgery.module, nn.Sequential(*pair))
 
 
@@ -122,7 +135,9 @@ def _fold(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
     """A batch norm (``arguments["norm"]``) into the layer before it; the norm becomes the identity."""
     norm = network.get_submodule(str(surgery.arguments["norm"]))
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_mean is None:
-        raise NetworkError(str(surgery.arguments["norm"]), f"a {type(norm).__name__}", "a batch norm with running statistics")
+        raise NetworkError(
+            str(surgery.arguments["norm"]), f"a {type(norm).__name__}", "a batch norm with running statistics"
+        )
     mode = module.training
     module.eval(), norm.eval()
     fuse: Any = fusion.fuse_linear_bn_eval if isinstance(module, nn.Linear) else fusion.fuse_conv_bn_eval

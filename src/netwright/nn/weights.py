@@ -37,7 +37,9 @@ def read(path: Path) -> dict[str, torch.Tensor]:
     except FileNotFoundError as error:
         raise RunError(str(path), "no such file", "saved weights") from error
     except (SafetensorError, ValueError, OSError) as error:
-        raise RunError(str(path), f"a damaged file ({error})", "weights in safetensors", "an older checkpoint, or train anew") from error
+        raise RunError(
+            str(path), f"a damaged file ({error})", "weights in safetensors", "an older checkpoint, or train anew"
+        ) from error
     return state | {name: state[owner] for name, owner in aliases.items()}
 
 
@@ -51,5 +53,7 @@ def load(network: nn.Module, state: dict[str, torch.Tensor], where: str) -> None
             raise NetworkError(f"{where}: {name}", f"shape {tuple(state[name].shape)}", str(tuple(tensor.shape)))
     surplus = [name for name in state if name not in expected]
     if surplus:
-        raise NetworkError(where, f"weights for {surplus[0]}, which the network does not have", "the weights of this very network")
+        raise NetworkError(
+            where, f"weights for {surplus[0]}, which the network does not have", "the weights of this very network"
+        )
     network.load_state_dict(state)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from netwright.errors import RecipeError
 from netwright.recipe.comparing import flat
 from netwright.recipe.reading import override
 from netwright.recipe.schema import Recipe
 from netwright.records import DataFacts
+
+FEW, MANY = 10_000, 54_000
+AUGMENTATIONS = tuple(f"augment.{name}" for name in ("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"))
+LOSSES = {"classification": "cross-entropy", "multi-label": "binary-cross-entropy", "regression": "squared"}
 
 
 def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
@@ -24,29 +26,69 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
 
 
 def rule(facts: DataFacts) -> dict[str, Any]:
-    """The default of every ``auto`` key for these facts."""
-    image = facts.kind == "image" and len(facts.input_shape) == 3
-    chosen: dict[str, Any] = {
+    """The default of every ``auto`` key for these facts. Where the numbers come from: docs/recipe.md, "The rule"."""
+    picture = facts.kind == "image" and len(facts.input_shape) == 3 and min(facts.input_shape[1:]) >= 4
+    chosen = {
         "data.task": facts.task,
-        "network.name": "small_resnet" if image else "mlp",
-        "network.width": 16 if image else 128,
-        "network.depth": 2,
-        "network.dropout": 0.0,
-        "objective.loss": {
-            "classification": "cross-entropy", "multi-label": "binary-cross-entropy", "regression": "squared"
-        }[facts.task],
+        "objective.loss": LOSSES[facts.task],
         "objective.label_smoothing": 0.0,
-        "train.epochs": 10,
-        "train.batch_size": max(1, min(128, facts.examples // 8)),
         "train.optimizer": "adamw",
-        "train.lr": 3e-3,
-        "train.weight_decay": 1e-2,
+        "train.weight_decay": 0.05,
         "train.schedule": "one-cycle",
-        "train.warmup": 2.0,
         "train.keep": "best",
-        **dict.fromkeys(("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"), 0.0),
-    }  # fmt: skip
-    return {key if "." in key else f"augment.{key}": value for key, value in chosen.items()} | {"augment.flip": "none"}
+        **dict.fromkeys(AUGMENTATIONS, 0.0),
+        "augment.flip": "none",
+    }
+    return chosen | (_picture(facts) if picture else _vector(facts))
+
+
+def _picture(facts: DataFacts) -> dict[str, Any]:
+    """A small residual network; the less there is to learn from, the more epochs and the more augmentation."""
+    planes, height, width = facts.input_shape
+    side, few = min(height, width), facts.examples < FEW
+    epochs = round((8 if planes == 1 else 10) * max(1.0, MANY / facts.examples) ** 0.45)
+    return {
+        "network.name": "small_resnet",
+        "network.width": 16 if side < 16 else 24 if planes == 1 else 32,
+        "network.depth": 1,
+        "network.dropout": 0.0,
+        "objective.label_smoothing": _smoothing(facts, 0.1 if few else 0.05),
+        "train.epochs": min(50, epochs),
+        "train.batch_size": _batch(facts, 32 if facts.examples < 4000 else 64 if few else 128),
+        "train.lr": 0.01,
+        "train.warmup": 0.25 * min(50, epochs),
+        "augment.shift": 0.1 if few else round((1 if planes == 1 else 2) / side, 4),
+        "augment.rotate": 10.0 if few else 0.0,
+        "augment.crop": 0.1 if few else 0.0,
+        "augment.flip": "none"
+        if planes == 1
+        else "horizontal",  # grey pictures are often signs, which have a handedness
+    }
+
+
+def _vector(facts: DataFacts) -> dict[str, Any]:
+    """A perceptron for tables, arrays and sounds as they are."""
+    few = facts.examples < FEW
+    epochs = 10 if not few else min(200, max(10, round(50 * (1000 / facts.examples) ** 0.5)))
+    return {
+        "network.name": "mlp",
+        "network.width": 128,
+        "network.depth": 2,
+        "network.dropout": 0.2,
+        "train.epochs": epochs,
+        "train.batch_size": _batch(facts, 32 if few else 256),
+        "train.lr": 0.005,
+        "train.warmup": 0.25 * epochs,
+    }
+
+
+def _batch(facts: DataFacts, most: int) -> int:
+    """At least eight steps an epoch, and never a batch of one, which a batch norm cannot learn from."""
+    return max(min(2, facts.examples), min(most, facts.examples // 8))
+
+
+def _smoothing(facts: DataFacts, value: float) -> float:
+    return value if facts.task == "classification" and facts.outputs > 2 else 0.0
 
 
 def _check(recipe: Recipe, facts: DataFacts) -> None:
@@ -57,7 +99,3 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
             "train.batch_size", f"{train.batch_size}, more than the {facts.examples} training examples",
             f"at most {facts.examples}", f"--set train.batch_size={max(1, facts.examples // 8)}",
         )  # fmt: skip
-
-
-def defaults_as_builtin(facts: DataFacts) -> dict[str, Any]:
-    return dict(msgspec.to_builtins(rule(facts)))

@@ -21,7 +21,9 @@ class LeNet5(nn.Module):
     def __init__(self, input_shape: Sequence[int], outputs: int, width: int = 6, dropout: float = 0.0) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 6:
-            raise NetworkError("lenet5", f"an input of shape {tuple(input_shape)}", "(channels, height ≥ 6, width ≥ 6)", "mlp")
+            raise NetworkError(
+                "lenet5", f"an input of shape {tuple(input_shape)}", "(channels, height ≥ 6, width ≥ 6)", "mlp"
+            )
         channels, height, wide = input_shape
         padding = 2 if min(height, wide) <= 28 else 0
         pools = 2 if min(height, wide) >= 12 else 1

@@ -21,7 +21,9 @@ class SmallVGG(nn.Module):
     ) -> None:
         super().__init__()
         if len(input_shape) != 3 or min(input_shape[1:]) < 4:
-            raise NetworkError("small_vgg", f"an input of shape {tuple(input_shape)}", "(channels, height ≥ 4, width ≥ 4)", "mlp")
+            raise NetworkError(
+                "small_vgg", f"an input of shape {tuple(input_shape)}", "(channels, height ≥ 4, width ≥ 4)", "mlp"
+            )
         channels, size = input_shape[0], min(input_shape[1:])
         layers: list[nn.Module] = []
         stage = 0
@@ -36,7 +38,9 @@ class SmallVGG(nn.Module):
             size //= 2
             stage += 1
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs))
+        self.head = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels, outputs)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(x))  # type: ignore[no-any-return]
