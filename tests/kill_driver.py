@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from netwright import files, workbench
+from netwright.data.opening import open_source
 from netwright.errors import RunError
 from netwright.recipe import Recipe, override
 from netwright.runs import RunDirectory
@@ -24,11 +25,19 @@ OPERATIONS = ("write_bytes", "sync_file", "sync_folder", "rename", "remove_tree"
 RECIPE = override(
     Recipe(),
     {
-        "data.source": "digits", "network.name": "mlp", "network.width": 32, "network.dropout": 0.2, "train.epochs": 4,
-        "train.batch_size": 16, "augment.shift": 0.1, "augment.noise": 0.1, "train.layout": "contiguous", "train.threads": 1,
-        "train.checkpoint_seconds": 0.05,
+        "data.source": "digits", "data.limit": 320, "network.name": "mlp", "network.width": 16, "network.dropout": 0.2,
+        "network.depth": 1, "train.epochs": 3, "train.batch_size": 16, "augment.shift": 0.1, "augment.noise": 0.1, "train.layout": "contiguous",
+        "train.threads": 1, "train.checkpoint_seconds": 0.03,
     },
 )  # fmt: skip
+
+
+def warm_up() -> None:
+    """Import what a training imports on its way, so that every fork has it; no backward pass before a fork."""
+    open_source(RECIPE.data)
+    layer = torch.nn.Linear(1, 1)
+    layer.weight.grad = torch.zeros(1, 1)
+    torch.optim.AdamW(layer.parameters()).step()
 
 
 def child(work: Callable[[], None]) -> int:
@@ -118,6 +127,7 @@ def starve(name: str, path: Path) -> None:
 
 def main() -> None:
     mode, root, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    warm_up()
     assert child(lambda: train(root / "undisturbed")) == 0
     assert child(lambda: train(root / "again")) == 0
     truth = weights_of(root / "undisturbed")
@@ -134,8 +144,8 @@ def main() -> None:
             leftovers.append(leftovers_of(folder))
 
     if mode in ("operations", "full-disk"):
-        # The first ten operations make the directory; from there on two whole checkpoints are walked through.
-        numbers = [*range(1, 12, 3), *range(20, 58, 1 if mode == "operations" else 3)]
+        # The first ten operations make the directory; from there on a whole checkpoint is walked through.
+        numbers = [*range(1, 16, 5), *range(20, 40, 1 if mode == "operations" else 3)]
         for number in numbers:
             folder = root / f"{mode}-{number}"
 

@@ -25,7 +25,8 @@ def save(state: dict[str, torch.Tensor], path: Path) -> None:
         else:
             owners[identity] = name
             kept[name] = tensor.detach().to("cpu").contiguous()
-    save_file(kept, path, metadata={"format": "pt", "aliases": json.dumps(aliases)})
+    # One entry only: the library writes several in a random order, and equal weights should make equal files.
+    save_file(kept, path, metadata={"aliases": json.dumps(aliases, sort_keys=True)})
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
