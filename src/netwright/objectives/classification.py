@@ -98,9 +98,15 @@ def cross_entropy(smoothing: float = 0.0, weights: Constant | None = None) -> Lo
         )  # fmt: skip
 
     def mean(outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets, ignore_index=NOTHING_IGNORED, label_smoothing=smoothing)
+        if weights is None:
+            return F.cross_entropy(outputs, targets, ignore_index=NOTHING_IGNORED, label_smoothing=smoothing)
+        total = F.cross_entropy(
+            outputs, targets, weights.like(outputs), ignore_index=NOTHING_IGNORED, label_smoothing=smoothing,
+            reduction="sum",
+        )  # fmt: skip
+        return total / len(outputs)
 
-    return Loss(each, mean) if weights is None else loss_of(each)
+    return Loss(each, mean)
 
 
 def focal(classes: int, gamma: float, smoothing: float = 0.0, weights: Constant | None = None) -> Loss:

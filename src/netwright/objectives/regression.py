@@ -34,7 +34,7 @@ class Regression(Objective):
         if outputs.dtype in HALF:
             outputs = outputs.float()
         if self._mean is not None and self._inverse is not None:
-            targets = (targets - self._mean.like(outputs)) * self._inverse.like(outputs)
+            targets = (targets - self._mean.like(outputs)).mul_(self._inverse.like(outputs))
         return outputs, targets if targets.dtype == outputs.dtype else targets.to(outputs.dtype)
 
     def check(self, outputs: Tensor, targets: Tensor) -> None:
