@@ -114,8 +114,8 @@ def _answer(examples: Examples, target_names: Sequence[str], value: Array) -> st
         labels = [name for name, share in zip(examples.classes, values) if share >= 0.5]
         return formatting.clipped(", ".join(labels) or "none", NAME_LENGTH)
     if len(values) == 1 or len(target_names) != len(values):
-        return formatting.clipped(", ".join(formatting.number(item) for item in values), NAME_LENGTH)
-    named = (f"{name} {formatting.number(item)}" for name, item in zip(target_names, values))
+        return formatting.clipped(", ".join(formatting.short(item) for item in values), NAME_LENGTH)
+    named = (f"{name} {formatting.short(item)}" for name, item in zip(target_names, values))
     return formatting.clipped(", ".join(named), NAME_LENGTH)
 
 

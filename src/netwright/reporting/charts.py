@@ -28,6 +28,7 @@ DOTS = 60  # points up to which each one is marked
 CELLS_WITH_NUMBERS = 16  # classes up to which a confusion matrix is a table of numbers
 NAMED = 50  # classes up to which its picture has names at the sides
 SHADES = 8
+PALE = 0.2  # a share of wrong answers up to which they look paler than the worst could
 LOG_FROM = 20  # times the smallest value that the largest one is, from which a loss is drawn on a logarithmic axis
 LARGEST = 1e300  # beyond it, values are drawn at the edge
 
@@ -222,7 +223,7 @@ def line_chart(
         places = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
         values = [formatting.percent(y) if share else formatting.number(y) for _, y in points]
         parts.append(tag("path", class_=f"line {line.tone}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)))
-        if len(points) <= DOTS and line.tone not in ("raw", "smooth"):
+        if len(points) <= DOTS and line.tone in ("train", "validation", "test"):
             tips = [f"{line.name}, {x_title} {x:g}: {value}" for (x, _), value in zip(points, values)]
             parts.append(_dots(places, tips, f"dots {line.tone}", 2.6 if len(points) > 1 else 4.0))
         rows = [[round(px, 1), round(py, 1), x, value] for (px, py), (x, _), value in zip(places, points, values)]
@@ -323,36 +324,41 @@ def matrix(classes: Sequence[str], counts: Sequence[Sequence[int]], *, label: st
     return (_matrix_table if len(classes) <= CELLS_WITH_NUMBERS else _matrix_picture)(classes, counts, label)
 
 
-def _shade(value: int, total: int) -> float:
-    """0…1: the root of the share of the row, so that a few confusions among many are still seen."""
-    return math.sqrt(min(1.0, value / total)) if total > 0 and value > 0 else 0.0
+def _shades(counts: Sequence[Sequence[int]]) -> list[list[float]]:
+    """0…1 for each cell: right ones by their share of the row, wrong ones against the largest wrong share."""
+    shares = [[value / max(1, sum(row)) for value in row] for row in counts]
+    wrong = [share for at, row in enumerate(shares) for column, share in enumerate(row) if column != at]
+    largest = max(PALE, *wrong, PALE)
+    return [[share if c == at else share / largest for c, share in enumerate(row)] for at, row in enumerate(shares)]
 
 
 def _cell_tip(true: str, predicted: str, value: int, total: int, *, right: bool) -> str:
     share = formatting.percent(value / total) if total else formatting.MISSING
-    what = f"{true} seen as {true}" if right else f"{true} taken for {predicted}"
+    what = f"{true} found" if right else f"{true} taken for {predicted}"
     return f"{what}: {formatting.count(value)} of {formatting.count(total)} ({share})"
 
 
 def _matrix_table(classes: Sequence[str], counts: Sequence[Sequence[int]], label: str) -> str:
     heads = [tag("th", tag("span", escaped(name), title=name), scope="col") for name in classes]
-    rows = []
+    rows, shades = [], _shades(counts)
     for at, (name, row) in enumerate(zip(classes, counts)):
         total = sum(row)
         cells = [tag("th", tag("span", escaped(name), title=name), scope="row")]
         for column, value in enumerate(row):
             kind = "none" if not value else "right" if column == at else "wrong"
-            style = f"--shade:{0.07 + 0.43 * _shade(value, total):.2f}" if value else None
+            style = f"--shade:{0.08 + 0.44 * shades[at][column]:.2f}" if value else None
             tip = _cell_tip(name, classes[column], value, total, right=column == at)
             cells.append(tag("td", formatting.count(value) if value else "·", class_=kind, style=style, title=tip))
         rows.append(tag("tr", "".join(cells)))
-    over = tag("tr", "<td></td>" + tag("th", "predicted", colspan=len(classes), scope="colgroup"), class_="over")
+    over = tag(
+        "tr", '<td class="corner"></td>' + tag("th", "predicted", colspan=len(classes), scope="colgroup"), class_="over"
+    )
     head = tag("thead", over + tag("tr", tag("th", "true", class_="corner", scope="col") + "".join(heads)))
     size = "few" if len(classes) <= 4 else "some" if len(classes) <= 10 else "many"
     tall = max(len(name) for name in classes) > {"few": 12, "some": 4, "many": 2}[size]
     kind = f"matrix {size} tall" if tall else f"matrix {size}"
-    body = head + tag("tbody", "".join(rows))
-    return tag("table", body, class_=kind, style=f"--n:{len(classes)}", aria_label=label)
+    letters = min(16, max(4, *(len(name) for name in classes)))
+    return tag("table", head + tag("tbody", "".join(rows)), class_=kind, style=f"--letters:{letters}", aria_label=label)
 
 
 def _matrix_picture(classes: Sequence[str], counts: Sequence[Sequence[int]], label: str) -> str:
@@ -361,16 +367,16 @@ def _matrix_picture(classes: Sequence[str], counts: Sequence[Sequence[int]], lab
     side = (WIDTH - start - 4) / number
     end = start + number * side
     places: dict[tuple[str, int], list[str]] = {}
+    shades = _shades(counts)
     for row, values in enumerate(counts):
-        total = sum(values)
         for column, value in enumerate(values):
             if value:
-                key = "right" if row == column else "wrong", min(SHADES, 1 + int(_shade(value, total) * SHADES))
+                key = "right" if row == column else "wrong", min(SHADES, 1 + int(shades[row][column] * SHADES))
                 corner = f"M{start + column * side:.1f} {start + row * side:.1f}"
                 places.setdefault(key, []).append(f"{corner}h{side:.2f}v{side:.2f}h-{side:.2f}z")
     parts = [tag("rect", class_="field", x=start, y=start, width=end - start, height=end - start)]
     for (kind, shade), squares in sorted(places.items()):
-        parts.append(tag("path", class_=kind, style=f"--shade:{shade / SHADES:.2f}", d="".join(squares)))
+        parts.append(tag("path", class_=kind, style=f"--shade:{0.15 + 0.85 * shade / SHADES:.2f}", d="".join(squares)))
     if named:
         parts += _matrix_names(classes, start, side)
     else:
@@ -409,9 +415,14 @@ def scatter(xs: Sequence[Number], ys: Sequence[Number], *, label: str, x_title: 
         return ""
     values = [value for point in points for value in point]
     ticks = nice_ticks(min(values), max(values), 5)
+    margin = max(values) / 32 - min(values) / 32
+    low, high = max(ticks[0], min(values) - margin), min(ticks[-1], max(values) + margin)
+    if sum(low <= tick <= high for tick in ticks) < 3:
+        low, high = ticks[0], ticks[-1]
+    ticks = [tick for tick in ticks if low <= tick <= high]
     texts = tick_texts(ticks)
-    x_axis = _Axis(ticks[0], ticks[-1], _left(texts), WIDTH - RIGHT)
-    y_axis = _Axis(ticks[0], ticks[-1], TALL - BOTTOM, TOP + 10)
+    x_axis = _Axis(low, high, _left(texts), WIDTH - RIGHT)
+    y_axis = _Axis(low, high, TALL - BOTTOM, TOP + 10)
     pairs = list(zip(ticks, texts))
     under = pairs[:: 2 if len(pairs) > 6 or max(len(text) for text in texts) > 5 else 1]
     parts = _frame(x_axis, y_axis, under, pairs, x_title, y_title)

@@ -8,7 +8,7 @@ from typing import Any
 from netwright.records import percent
 
 __all__ = [
-    "clipped", "count", "duration", "is_share", "metric", "number", "percent", "plural", "size", "value_text",
+    "clipped", "count", "duration", "is_share", "metric", "number", "percent", "plural", "short", "size", "value_text",
 ]  # fmt: skip
 
 MISSING = "–"
@@ -63,6 +63,12 @@ def number(value: float | None, digits: int = 4) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def short(value: float | None, digits: int = 4) -> str:
+    """A single number without zeros at its end: ``0.83``, ``52``."""
+    text = number(value, digits)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
 def count(value: int) -> str:
     """With thin spaces between thousands: ``48 842``."""
     return f"{value:,}".replace(",", "\u202f")
@@ -112,7 +118,7 @@ def value_text(value: Any) -> str:
     if value == "":
         return '""'
     if isinstance(value, dict):
-        return ", ".join(f"{key}: {value_text(item)}" for key, item in value.items()) or "{}"
+        return f"{{{', '.join(f'{key}: {value_text(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
-        return ", ".join(value_text(item) for item in value) or "[]"
+        return f"[{', '.join(value_text(item) for item in value)}]"
     return str(value)

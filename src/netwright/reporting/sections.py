@@ -90,7 +90,7 @@ def head(contents: Contents) -> Section:
         target=targets[0] if len(targets) == 1 and contents.task == "regression" else "",
     )
     telling = sentences.telling(metrics)
-    number = formatting.metric(telling, metrics.get(telling))
+    number = formatting.metric(telling, metrics.get(telling), 3)
     return {
         "name": contents.directory.name,
         "state": run.state,
@@ -187,7 +187,7 @@ def _finding(finding: Finding) -> Section:
     seen = []
     for evidence in finding.evidence[:12]:
         at = f", step {formatting.count(evidence.step)}" if evidence.step is not None else ""
-        value = f"{formatting.number(evidence.value)} {formatting.clipped(evidence.unit, 40)}".rstrip()
+        value = f"{formatting.short(evidence.value)} {formatting.clipped(evidence.unit, 40)}".rstrip()
         expected = formatting.clipped(evidence.expected, 200)
         seen.append({"what": formatting.clipped(evidence.what, 200) + at, "value": value, "expected": expected})
     remedies = []
@@ -280,7 +280,7 @@ def _epoch_charts(contents: Contents) -> list[Section]:
 
 
 def _chart_label(title: str, lines: Sequence[charts.Line], name: str) -> str:
-    ends = [(line.name, *(formatting.metric(name, line.ys[at]) for at in (0, -1))) for line in lines]
+    ends = [(line.name, *(formatting.metric(name, line.ys[at], 3) for at in (0, -1))) for line in lines]
     return f"{title}: {'; '.join(f'{name} from {first} to {last}' for name, first, last in ends)}"
 
 
@@ -366,7 +366,7 @@ def classes(contents: Contents) -> Section | None:
     known = [row for row in listed if row["total"]]
     if wrong and len(known) > 1:
         low = min(known, key=lambda row: row["recall_value"])
-        lead.append(f"Hardest to see is {low['name']}: {low['recall']} of its examples are found.")
+        lead.append(f"Hardest is {low['name']}: {low['recall']} of its examples are found.")
     many = len(listed) > CLASSES_LISTED
     if many:
         listed.sort(key=lambda row: (row["recall_value"], row["precision_value"]))
@@ -508,7 +508,8 @@ def data(contents: Contents) -> Section | None:
 def _input_text(record: Preprocess) -> str:
     match record:
         case ImagePreprocess():
-            what = f"{' + '.join(record.channels)} pictures of {record.size[0]} × {record.size[1]} pixels"
+            channels = [name if name in ("grey", "binary") else name.upper() for name in record.channels]
+            what = f"{' + '.join(channels)} pictures of {record.size[0]} × {record.size[1]} pixels"
         case SeriesPreprocess():
             what = f"sounds of {formatting.count(record.samples)} samples at {formatting.count(record.sample_rate)} Hz"
         case ArrayPreprocess():
@@ -564,7 +565,24 @@ def _gallery(
     if tabular:
         left, cards = max(0, len(cards) - TABLE_ROWS), cards[:TABLE_ROWS]
     columns = list(dict.fromkeys(name for card in cards for name in card["cells"])) if tabular else []
-    return {"cards": cards, "columns": columns, "judged": judged, "exact": exact, "dropped": left}
+    numeric = [name for name in columns if all(_is_number(card["cells"].get(name, "")) for card in cards)]
+    return {
+        "cards": cards,
+        "columns": columns,
+        "numeric": numeric,
+        "judged": judged,
+        "exact": exact,
+        "sure": any(card["sure"] for card in cards),
+        "dropped": left,
+    }
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return text in ("", "missing")
+    return True
 
 
 # ------------------------------------------------------------------------------------------------ recipe, environment

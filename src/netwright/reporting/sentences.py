@@ -12,8 +12,9 @@ from netwright.reporting import formatting
 Metrics = Mapping[str, float | None]
 
 HELD_OUT = ("test", "validation")
-ERRORS = ("rmse", "mae", "mse", "loss")  # of a regression, the most telling first
-SURE = 2.0  # standard deviations above guessing that "learned" asks for (one-sided 2.3 % false)
+ERRORS = ("mae", "rmse", "mse")  # of a regression, the most telling first
+SURE = 2.0  # standard deviations above guessing from which a share is more than guessing (one-sided 2.3 % false)
+LEARNED = 0.5  # share of the way from guessing to all right from which "learned" is said
 
 
 def headline(
@@ -22,7 +23,7 @@ def headline(
     """``small_resnet learned digits: 98.6 % of the held-out examples are right (validation), in 8 s``.
 
     ``epochs`` planned; ``examples`` held out; ``guessing``: the share that is right when the most frequent class is
-    always said; ``target``: the name of what a regression predicts. "Learned" is only said of what beats guessing.
+    always said; ``target``: the name of what a regression predicts. "Learned" is said of what is far from guessing.
     """
     network, source = network_name(run.network) or "The network", source_name(run.source) or "its data"
     part, metrics = spoken_for(run.metrics)
@@ -38,14 +39,17 @@ def headline(
         verb = "is still learning" if run.state == "running" else "was stopped while learning"
         return f"{network} {verb} {source}: after epoch {run.epochs}{of}, {said}{time}"
     accuracy = metrics.get("accuracy")
-    if accuracy is not None and guessing is not None and part in HELD_OUT:
+    if accuracy is not None and guessing is not None:
         spread = math.sqrt(max(guessing * (1 - guessing), 1e-12) / max(1, examples))
         if accuracy <= guessing + SURE * spread:
-            most = f"always saying the most frequent class would be right in {formatting.percent(guessing)}"
-            return f"{network} has not learned {source}: {said}, and {most}"
-    if "accuracy" not in metrics and target:
-        return f"{network} learned to predict {formatting.clipped(target, 40)} from {source}: {said}{time}"
-    return f"{network} learned {source}: {said}{time}"
+            return f"{network} has not learned {source}: {said}, guessing gives {formatting.percent(guessing)}"
+        if accuracy - guessing < LEARNED * (1 - guessing):
+            return f"{network} trained on {source}: {said}, guessing gives {formatting.percent(guessing)}"
+    explained = metrics.get("r2")
+    what = f"to predict {formatting.clipped(target, 40)} from {source}" if target and accuracy is None else source
+    if accuracy is None and explained is not None and explained <= 0:
+        return f"{network} has not learned {what}: {said}, always saying the mean is no worse"
+    return f"{network} learned {what}: {said}{time}"
 
 
 def quality(part: str, metrics: Metrics) -> str:
@@ -57,14 +61,16 @@ def quality(part: str, metrics: Metrics) -> str:
     name = telling(metrics)
     if not name:
         return "no metrics"
-    return f"{formatting.metric_name(name)} {formatting.metric(name, metrics[name])} on the {whose} examples {note}"
+    if name == "mae":
+        return f"{whose} values are off by {formatting.metric(name, metrics[name], 3)} on average {note}"
+    return f"{formatting.metric_name(name)} {formatting.metric(name, metrics[name], 3)} on the {whose} examples {note}"
 
 
 def telling(metrics: Metrics) -> str:
     """The metric that says most: accuracy, another share, then an error, then the loss."""
     known = [name for name, value in metrics.items() if value is not None and math.isfinite(value)]
     shares = [name for name in known if formatting.is_share(name) and not name.startswith("top")]
-    order = ["accuracy", *shares, *(name for name in ERRORS[:-1] if name in known), *known]
+    order = ["accuracy", *shares, *(name for name in ERRORS if name in known), *known]
     return next((name for name in order if name in known), "")
 
 

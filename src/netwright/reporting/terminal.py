@@ -143,7 +143,7 @@ def _finding(finding: Finding) -> list[Any]:
     head.append(f"  {finding.where}", style="default")
     lines = [head]
     for evidence in finding.evidence:
-        seen = f"{evidence.what} {formatting.number(evidence.value)} {evidence.unit}".rstrip()
+        seen = f"{evidence.what} {formatting.short(evidence.value)} {evidence.unit}".rstrip()
         wanted = f" (expected {evidence.expected})" if evidence.expected else ""
         lines.append(_text(f"  saw {seen}{wanted}"))
     if finding.cause:

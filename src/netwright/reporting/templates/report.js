@@ -96,7 +96,7 @@
     svg.cross.setAttribute("width", data[1]);
     svg.cross.setAttribute("height", data[1]);
     var share = total ? " (" + (100 * value / total).toFixed(1) + " %)" : "";
-    show(event, names[row] + (row === column ? " seen as itself" : " seen as " + names[column]), [[value + " of " + total + share]]);
+    show(event, names[row] + (row === column ? " found" : " taken for " + names[column]), [[value + " of " + total + share]]);
     pinned = function () { svg.cross.setAttribute("width", 0); };
   }
 
