@@ -178,7 +178,8 @@ class NetworkClassifier(ClassifierMixin, _NetworkEstimator):
         return np.asarray(self._objective().probabilities(outputs).double().numpy())
 
     def predict(self, X: Array) -> Array:
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(1)])
+        chosen = self.predict_proba(X).argmax(1)
+        return np.asarray(self.classes_[chosen])
 
 
 class NetworkRegressor(RegressorMixin, _NetworkEstimator):

@@ -11,6 +11,7 @@ from netwright.recipe.schema import Recipe
 from netwright.records import DataFacts
 
 FEW, MANY = 10_000, 54_000
+RISING = 0.25  # the share of a one-cycle schedule in which the rate rises
 AUGMENTATIONS = tuple(f"augment.{name}" for name in ("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"))
 LOSSES = {"classification": "cross-entropy", "multi-label": "binary-cross-entropy", "regression": "squared"}
 
@@ -19,8 +20,12 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     """The recipe with every ``auto`` that the facts decide; what a measurement decides (layout, device) stays."""
     chosen = rule(facts)
     values = flat(recipe)
-    changes = {key: value for key, value in chosen.items() if values[key] == "auto"}
-    resolved = override(recipe, changes)
+    if recipe.train.optimizer == "python":  # its rate is the user's, and so is its schedule
+        chosen |= {"train.schedule": "constant", "train.lr": 1.0, "train.weight_decay": 0.0}
+    resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})
+    if resolved.train.warmup == "auto":
+        rising = RISING * int(resolved.train.epochs) if resolved.train.schedule == "one-cycle" else 0.0
+        resolved = override(resolved, {"train.warmup": rising})
     _check(resolved, facts)
     return resolved
 
@@ -56,7 +61,6 @@ def _picture(facts: DataFacts) -> dict[str, Any]:
         "train.epochs": min(50, epochs),
         "train.batch_size": _batch(facts, 32 if facts.examples < 4000 else 64 if few else 128),
         "train.lr": 0.01,
-        "train.warmup": 0.25 * min(50, epochs),
         "augment.shift": 0.1 if few else round((1 if planes == 1 else 2) / side, 4),
         "augment.rotate": 10.0 if few else 0.0,
         "augment.crop": 0.1 if few else 0.0,
@@ -78,7 +82,6 @@ def _vector(facts: DataFacts) -> dict[str, Any]:
         "train.epochs": epochs,
         "train.batch_size": _batch(facts, 32 if few else 256),
         "train.lr": 0.005,
-        "train.warmup": 0.25 * epochs,
     }
 
 
