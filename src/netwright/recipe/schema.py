@@ -32,6 +32,7 @@ Schedule = Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle
 Loss = Literal[
     Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl", "python"
 ]
+Rate = Positive | Literal["auto", "range-test"]
 Format = Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"]
 
 
@@ -104,7 +105,7 @@ class Train(Section, frozen=True, kw_only=True):
     epochs: Count | Auto = "auto"  # passes over the training part
     batch_size: Count | Auto = "auto"  # examples a step (times accumulate)
     optimizer: Optimizer = "auto"  # how a step follows the gradient; python: handed to fit
-    lr: Positive | Literal["auto", "range-test"] = "auto"  # the highest one; range-test: measured at the start
+    lr: Rate = "auto"  # the highest learning rate; range-test: measured at the start
     momentum: BelowOne = 0.9  # of momentum, nesterov; beta 1 of Adam
     beta2: BelowOne = 0.999  # of Adam; smoothing of RMSProp and Adadelta
     weight_decay: NotNegative | Auto = "auto"  # pull of the weights towards zero

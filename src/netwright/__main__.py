@@ -1,0 +1,7 @@
+"""``python -m netwright``."""
+
+import sys
+
+from netwright.cli.main import main
+
+sys.exit(main())

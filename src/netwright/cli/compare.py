@@ -1,0 +1,82 @@
+"""``netwright compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from netwright import runs
+from netwright.cli import printing
+from netwright.cli.options import Json, Out, is_recipe, option
+from netwright.recipe import Recipe, difference, load
+from netwright.records import RunSummary
+
+
+def compare(
+    first: Annotated[str, option("a recipe (.yaml) or a run")],
+    second: Annotated[str, option("another one")],
+    /,
+    *,
+    json: Json = False,
+    out: Out = Path(runs.DEFAULT_FOLDER),
+) -> int:
+    """Show what differs between two recipes or runs.
+
+    Of runs their metrics as well. A run beside a recipe file is compared as it was asked for, so that what was left to be chosen is no difference.
+    """
+    directories = [None if is_recipe(subject) else runs.find(subject, out) for subject in (first, second)]
+    both = None not in directories
+    recipes = [
+        load(subject) if directory is None else _recipe(directory, resolved=both)
+        for subject, directory in zip((first, second), directories, strict=True)
+    ]
+    found = difference(*recipes)
+    ran = {
+        name: runs.summarize(directory)
+        for name, directory in zip(("first", "second"), directories, strict=True)
+        if directory is not None
+    }
+    if json:
+        metrics = {name: {"run": run.name, "state": run.state, "metrics": run.metrics} for name, run in ran.items()}
+        printing.document({"first": first, "second": second, "difference": found, "runs": metrics})
+        return 0
+    from netwright.reporting import terminal
+
+    names = [
+        subject if directory is None else directory.name for subject, directory in zip((first, second), directories)
+    ]
+    terminal.show(terminal.difference(found, *names))
+    if ran:
+        _show_metrics(ran, names)
+    return 0
+
+
+def _recipe(directory: Path, resolved: bool) -> Recipe:
+    run = runs.RunDirectory(directory)
+    return run.recipe() if resolved else run.requested()
+
+
+def _show_metrics(ran: dict[str, RunSummary], names: list[str]) -> None:
+    from netwright.reporting import formatting, terminal
+
+    both = [ran.get(name) for name in ("first", "second")]
+    rows = dict.fromkeys(
+        (part, metric)
+        for part in ("validation", "test")
+        for run in both
+        if run is not None
+        for metric in run.metrics.get(part, {})
+    )
+    table = printing.table("metric", *names, right=names)
+    for part, metric in rows:
+        values = [run.metrics.get(part, {}).get(metric) if run is not None else None for run in both]
+        table.add_row(
+            printing.cell(f"{part} {formatting.metric_name(metric)}"),
+            *(printing.cell(formatting.metric(metric, value)) for value in values),
+        )
+    if rows:
+        print()
+        terminal.show(table)
+    for run in ran.values():
+        if run.state != "finished":
+            printing.note(f"{run.name} is {run.state}: its metrics are those of its last epoch")

@@ -1,0 +1,186 @@
+"""The entry point: which verb, and what becomes of its errors.
+
+Help, version and completion are answered from frozen texts (``cli/pages``), because the library that reads the options
+takes longer to import than a person should wait for help; ``cli.frozen`` writes them, a test holds them current.
+
+Exit codes are those of ``EPILOGUE``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from netwright import __version__
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+SUMMARY = """Carry one neural network through its whole life: from data to a trained, recorded, reported network.
+
+For a start:
+
+  netwright train digits
+  netwright predict last FILE…
+  netwright report last --open
+"""
+EPILOGUE = """netwright VERB --help says more. A run is named by its directory, its name, or last.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage or recipe; 3 a gate was not met; 4 an optional
+dependency is missing; 130 interrupted (a training has saved by then)."""
+
+# Verb → where its function lives, and what follows it on the command line. In the order of a first day.
+VERBS: dict[str, tuple[str, str]] = {
+    "train": ("netwright.cli.train:train", "[SUBJECT] [--set KEY=VALUE]… [OPTIONS]"),
+    "predict": ("netwright.cli.predict:predict", "RUN FILE… [OPTIONS]"),
+    "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
+    "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
+    "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OPTIONS]"),
+    "init": ("netwright.cli.init:init", "[FILE] [OPTIONS]"),
+    "list": ("netwright.cli.listing:listing", "WHAT [OPTIONS]"),
+    "env": ("netwright.cli.env:env", "[OPTIONS]"),
+    "completion": ("netwright.cli.completion:completion", "SHELL"),
+}
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code and raises nothing."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        code = _frozen(arguments)
+        if code is None:
+            code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return code
+
+
+# ------------------------------------------------------------------------------------------------ without a library
+
+
+def _frozen(arguments: list[str]) -> int | None:
+    """Answer help, version and completion at once; None: it is something else."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if options == ["--version"]:
+        print(__version__)
+        return 0
+    if not arguments or "--help" in options or "-h" in options:
+        verb = arguments[0] if arguments and arguments[0] in VERBS else ""
+        others = [word for word in arguments[:1] if not word.startswith("-") and word not in VERBS]
+        if others:
+            return None
+        return _narrow_page(verb) if _is_narrow() else _page(f"{verb or 'netwright'}.txt")
+    if arguments[0] == "completion" and len(arguments) == 2:
+        return _page(f"completion.{arguments[1]}")
+    return None
+
+
+def _page(name: str) -> int | None:
+    path = os.path.join(os.path.dirname(__file__), "pages", name)  # noqa: PTH118, PTH120 - pathlib costs a third of the time
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            sys.stdout.write(file.read())
+    except FileNotFoundError:
+        return None
+    return 0
+
+
+def _narrow_page(verb: str) -> int:
+    from netwright.cli import frozen
+
+    print(frozen.help_of(verb, os.get_terminal_size(sys.stdout.fileno()).columns), end="")
+    return 0
+
+
+def _is_narrow() -> bool:
+    """Whether the frozen pages would not fit; then they are laid out anew."""
+    try:
+        return sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns < PAGE_WIDTH
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+PAGE_WIDTH = 100
+
+
+# ------------------------------------------------------------------------------------------------ with it
+
+
+def application() -> App:
+    """The command line as a whole; a verb's module is imported when the verb is used."""
+    from cyclopts import App, Group
+
+    from netwright.cli.help import Pages
+
+    app = App(
+        name="netwright",
+        usage="netwright VERB [OPTIONS]",
+        help=SUMMARY,
+        help_epilogue=EPILOGUE,
+        group_commands=Group("Verbs", sort_key=1),
+        group_arguments=Group("Arguments", sort_key=0),
+        group_parameters=Group("Options", sort_key=1),
+        version=__version__,
+        help_format="plaintext",
+        help_formatter=Pages(),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for position, (name, (place, follows)) in enumerate(VERBS.items()):
+        app.command(place, name=name, usage=f"netwright {name} {follows}", sort_key=position, help_epilogue="")
+    return app
+
+
+def _run(arguments: list[str]) -> int:
+    from netwright.cli import printing
+
+    as_json = "--json" in arguments
+    with printing.documents_only() if as_json else contextlib.nullcontext():
+        return _guarded(lambda: application()(arguments), arguments, as_json)
+
+
+def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> int:
+    from cyclopts import CycloptsError
+
+    from netwright.cli import printing
+    from netwright.errors import NetwrightError
+
+    try:
+        code = action()
+        return code if isinstance(code, int) else 0
+    except NetwrightError as error:
+        printing.error(error, as_json)
+        return error.exit_code
+    except CycloptsError as error:
+        from netwright.cli.usage import explained
+
+        printing.error(explained(error, arguments), as_json)
+        return WRONG_USAGE
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        if as_json:
+            printing.failure(error)
+        return FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

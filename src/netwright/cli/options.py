@@ -1,0 +1,142 @@
+"""Options that several verbs share; the same option has the same name and meaning in every verb."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from netwright.cli import printing
+from netwright.errors import RecipeError, UsageError
+from netwright.recipe import Recipe, from_dict, load, parse_assignments
+from netwright.recipe.reading import choices, parse_value, takes
+from netwright.recipe.schema import Loss, Optimizer, Schedule
+from netwright.recipe.writing import meanings
+from netwright.runs import DEFAULT_FOLDER
+
+RECIPE_ENDINGS = (".yaml", ".yml")
+RECIPE = Group("Recipe", sort_key=2)
+OUTPUT = Group("Output", sort_key=3)
+
+
+def option(text: str, *, name: str | None = None, metavar: str | None = None, group: Group | None = None) -> Parameter:
+    """An option that is given or not; no ``--no-…`` form, no default in the help."""
+    more: dict[str, Any] = {} if group is None else {"group": group}
+    return Parameter(name=name, help=text, metavar=metavar, negative="", show_default=False, show_choices=False, **more)
+
+
+Json = Annotated[
+    bool, option("print one JSON document on stdout; all else goes to stderr", name="--json", group=OUTPUT)
+]
+Out = Annotated[Path, option(f"the folder of runs; {DEFAULT_FOLDER} if left out", name="--out", metavar="FOLDER")]
+Trust = Annotated[bool, option("load a network's Python file although it changed or is another user's", name="--trust")]
+
+# Flag → the recipe key that it sets.
+FLAGS = {
+    "task": "data.task",
+    "target": "data.target",
+    "validation": "data.validation",
+    "test": "data.test",
+    "limit": "data.limit",
+    "channels": "data.channels",
+    "size": "data.size",
+    "network": "network.name",
+    "loss": "objective.loss",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "optimizer": "train.optimizer",
+    "lr": "train.lr",
+    "schedule": "train.schedule",
+    "patience": "train.patience",
+    "precision": "train.precision",
+    "device": "train.device",
+    "threads": "train.threads",
+    "seed": "seed",
+    "name": "name",
+}
+
+
+def _flag(name: str, metavar: str) -> Parameter:
+    """A flag for a recipe key; what it means is said by the schema."""
+    key = FLAGS[name]
+    words = [word for word in choices(key) if word != "python"]
+    text = meanings()[key].partition("; python:")[0] + (f" ({', '.join(words)})" if len(words) > 1 else "")
+    return Parameter(
+        name=f"--{name.replace('_', '-')}", help=text, metavar=metavar, group=RECIPE,
+        show_default=False, show_choices=False,
+    )  # fmt: skip
+
+
+@Parameter(name="*")
+@dataclasses.dataclass
+class RecipeFlags:
+    """The keys that are changed most, as flags. Values are texts here: the recipe itself judges them."""
+
+    task: Annotated[str | None, _flag("task", "TASK")] = None
+    target: Annotated[str | None, _flag("target", "COLUMN")] = None
+    validation: Annotated[str | None, _flag("validation", "SHARE|PATH")] = None
+    test: Annotated[str | None, _flag("test", "SHARE|PATH")] = None
+    limit: Annotated[str | None, _flag("limit", "N")] = None
+    channels: Annotated[str | None, _flag("channels", "NAMES")] = None
+    size: Annotated[str | None, _flag("size", "SIZE")] = None
+    network: Annotated[str | None, _flag("network", "NAME")] = None
+    loss: Annotated[Loss | str | None, _flag("loss", "NAME")] = None
+    epochs: Annotated[str | None, _flag("epochs", "N")] = None
+    batch_size: Annotated[str | None, _flag("batch_size", "N")] = None
+    optimizer: Annotated[Optimizer | str | None, _flag("optimizer", "NAME")] = None
+    lr: Annotated[str | None, _flag("lr", "RATE")] = None
+    schedule: Annotated[Schedule | str | None, _flag("schedule", "NAME")] = None
+    patience: Annotated[str | None, _flag("patience", "N")] = None
+    precision: Annotated[str | None, _flag("precision", "NAME")] = None
+    device: Annotated[str | None, _flag("device", "NAME")] = None
+    threads: Annotated[str | None, _flag("threads", "N")] = None
+    seed: Annotated[str | None, _flag("seed", "N")] = None
+    name: Annotated[str | None, _flag("name", "NAME")] = None
+
+    def changes(self) -> dict[str, Any]:
+        """The recipe keys that were given, ``{"train.epochs": 3}``."""
+        given = {name: getattr(self, name) for name in FLAGS if getattr(self, name) is not None}
+        return {FLAGS[name]: parse_value(FLAGS[name], text, f"--{name}") for name, text in given.items()}
+
+
+Set = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set", help="set any recipe key; may be repeated. `netwright list keys` shows all", metavar="KEY=VALUE",
+        negative="", group=RECIPE, show_default=False,
+    ),
+]  # fmt: skip
+
+
+def is_recipe(subject: str) -> bool:
+    return subject.lower().endswith(RECIPE_ENDINGS)
+
+
+def recipe_of(subject: str | None, assignments: list[str] | None, flags: RecipeFlags | None) -> Recipe:
+    """The recipe that a command line asks for: defaults, recipe file, ``--set``, flags, each over the one before."""
+    overrides = parse_assignments(assignments or [])
+    flagged = flags.changes() if flags else {}
+    if subject is not None and not is_recipe(subject):
+        if Path(subject, "recipe.yaml").is_file():
+            raise UsageError(
+                subject, "a run", "data or a recipe", f"--resume {subject}, or train {Path(subject, 'recipe.yaml')}"
+            )
+        if overrides.get("data.source", subject) != subject:
+            raise RecipeError(
+                "--set data.source", f"{overrides['data.source']!r} beside the source {subject!r}", "one source"
+            )
+        flagged["data.source"] = subject
+    for key, value in flagged.items():
+        if key in overrides and overrides[key] != value:
+            printing.note(f"{key}: the flag's {value!r} rules over --set {key}={overrides[key]}")
+    changes = {**overrides, **flagged}
+    if subject is not None and is_recipe(subject):
+        return load(subject, changes)
+    return from_dict({}, changes)
+
+
+def explained_takes(key: str) -> str:
+    """What a key takes, for a table."""
+    return takes(key)

@@ -1,0 +1,222 @@
+#compdef netwright
+
+_cyclopts_netwright() {
+  local line state
+
+  _arguments -C \
+    '--help[Display this message and exit.]' \
+    '-h[Display this message and exit.]' \
+    '--version[Display application version.]' \
+    '1: :->cmds' \
+    '*::arg:->args'
+
+  case $state in
+    cmds)
+      local -a commands
+      commands=(
+        'train:Train a network on data, or as a recipe says.'
+        'predict:Apply a run to pictures, tables, sounds or arrays.'
+        'report:Write a run'\''s report and print its path.'
+        'runs:List the runs in a folder, or delete some.'
+        'compare:Show what differs between two recipes or runs.'
+        'init:Write a recipe with every key, its default and its meaning.'
+        'list:List networks, sources, losses, optimizers, schedules or recipe keys.'
+        'env:Say what is installed here, what can be used, and why not.'
+        'completion:Print the completion script of a shell.'
+      )
+      _describe -t commands 'command' commands
+      ;;
+    args)
+      case $words[1] in
+        train)
+          case ${words[CURRENT]} in
+            --loss=*)
+              compset -P '--loss='
+              compadd -- 'auto' 'cross-entropy' 'binary-cross-entropy' 'squared' 'absolute' 'huber' 'hinge' 'focal' 'kl' 'python'
+              return
+              ;;
+            --optimizer=*)
+              compset -P '--optimizer='
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'rmsprop' 'adam' 'adamw' 'adadelta' 'python'
+              return
+              ;;
+            --schedule=*)
+              compset -P '--schedule='
+              compadd -- 'auto' 'constant' 'step' 'exponential' 'cosine' 'one-cycle' 'plateau'
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+            --tensorboard=*)
+              compset -P '--tensorboard='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a recipe (.yaml), or data\: digits, a file or a folder. Left out\: the default re…:_files' \
+            '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
+            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
+            '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
+            '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
+            '*--channels[binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv]:channels' \
+            '*--size[of images\: 32 or 32x48 (height x width)]:size' \
+            '*--network[a network by name, file.py\:Name or package.module\:Name]:network' \
+            "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
+            '*--epochs[passes over the training part]:epochs' \
+            '*--batch-size[examples a step (times accumulate)]:batch-size' \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, rmspro…]:optimizer:(auto sgd momentum nesterov adagrad rmsprop adam adamw adadelta python)" \
+            '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
+            "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
+            '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
+            '*--precision[number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)]:precision' \
+            '*--device[cpu, cuda, cuda\:1, mps; auto\: a GPU where there is one]:device' \
+            '*--threads[of the processor; 0\: as many as PyTorch takes]:threads' \
+            '*--seed[of weights, order, augmentation and dropout]:seed' \
+            '*--name[of the run; default\: the source'\''s]:name' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '*--resume[go on with an interrupted run to the same bits; last is the newest]:resume' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--print-recipe[read the data, print the recipe with every choice made, and stop]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--quiet[no progress; print the run'\''s directory alone]' \
+            '*--tensorboard[also write TensorBoard events there]:tensorboard:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        predict)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run\: its directory, its name, or last' \
+            '*:pictures, WAV files, tables, .npy arrays or folders of them; - reads standard i…:_files' \
+            '*--top[so many of the most probable classes]:top' \
+            '--csv[print CSV\: file,label,probability]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--skip-broken[leave unreadable files out, name them on stderr, and exit with 0]' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        report)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run\: its directory, its name, or last' \
+            '--open[open it in the browser]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        runs)
+          case ${words[CURRENT]} in
+            --state=*)
+              compset -P '--state='
+              compadd -- 'running' 'finished' 'interrupted' 'empty' 'damaged'
+              return
+              ;;
+            --sort=*)
+              compset -P '--sort='
+              compadd -- 'name' 'started' 'accuracy' 'loss' 'epochs' 'time' 'size'
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            "*--state[only runs in this state]:state:(running finished interrupted empty damaged)" \
+            '*--source[only runs whose data'\''s name contains this]:source' \
+            '*--network[only runs whose network'\''s name contains this]:network' \
+            "*--sort[the order; the best, the longest or the newest come last]:sort:(name started accuracy loss epochs time size)" \
+            '*--delete[delete these runs]:delete' \
+            '--yes[delete without asking]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        compare)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a recipe (.yaml) or a run' \
+            '2:another one' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        init)
+          _arguments \
+            '1:where to write it; recipe.yaml if left out:_files' \
+            '--force[write over a file that exists]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        list)
+          _arguments \
+            "1:what to list:(networks sources losses optimizers schedules keys)" \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        env)
+          _arguments \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        completion)
+          _arguments \
+            "1:the shell:(bash zsh fish)" \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+      esac
+      ;;
+  esac
+}

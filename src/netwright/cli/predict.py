@@ -1,0 +1,142 @@
+"""``netwright predict``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from netwright.cli import printing
+from netwright.cli.options import OUTPUT, Json, Out, Trust, option
+from netwright.errors import UsageError
+from netwright.runs import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from netwright.predicting import Prediction, Predictor
+
+SHOWN = 5  # classes of a multi-label prediction in the table
+
+
+def predict(
+    run: Annotated[str, option("a run: its directory, its name, or last")],
+    files: Annotated[
+        list[Path] | None,
+        option("pictures, WAV files, tables, .npy arrays or folders of them; - reads standard input"),
+    ] = None,
+    /,
+    *,
+    top: Annotated[int | None, option("so many of the most probable classes", metavar="K", group=OUTPUT)] = None,
+    csv: Annotated[bool, option("print CSV: file,label,probability", name="--csv", group=OUTPUT)] = False,
+    json: Json = False,
+    skip_broken: Annotated[bool, option("leave unreadable files out, name them on stderr, and exit with 0")] = False,
+    trust: Trust = False,
+    out: Out = Path(DEFAULT_FOLDER),
+) -> int:
+    """Apply a run to pictures, tables, sounds or arrays.
+
+    The examples are prepared as in training. A file that cannot be read stops everything with its name, unless --skip-broken is given; if nothing is left then,
+    that is an error too. JSON has the probabilities of all classes, or of the --top ones.
+    """
+    if not files:
+        raise UsageError("netwright predict", "no file", "pictures, tables, sounds, arrays, folders, or -", "--help")
+    if csv and json:
+        raise UsageError("--csv", "together with --json", "one of them")
+    if Path("-") in files and len(files) > 1:
+        raise UsageError("-", f"standard input and {len(files) - 1} files", "one or the other")
+    from netwright import workbench
+    from netwright.predicting import Predictor
+
+    predictor = Predictor(workbench.load(run, folder=out, trust=trust), top=top, skip_broken=skip_broken)
+    found = _counted(predictor.standard_input(sys.stdin.buffer) if files == [Path("-")] else predictor(list(files)))
+    if json:
+        printing.document({"run": str(predictor.directory), "predictions": list(found), "skipped": predictor.skipped})
+    elif csv:
+        _as_csv(found, top or 1)
+    else:
+        _as_table(list(found), top or 1)
+    for reason in predictor.skipped:
+        printing.note(f"left out: {reason}")
+    return _judge(found, predictor)
+
+
+class _counted(Iterator["Prediction"]):
+    """An iterator that knows how many it has given."""
+
+    def __init__(self, items: Iterable[Prediction]) -> None:
+        self._items, self.count = iter(items), 0
+
+    def __next__(self) -> Prediction:
+        item = next(self._items)
+        self.count += 1
+        return item
+
+
+def _judge(found: _counted, predictor: Predictor) -> int:
+    if found.count == 0:
+        printing.note(f"none of {len(predictor.skipped)} could be read")
+        return 1
+    return 0
+
+
+def _as_csv(predictions: Iterable[Prediction], top: int) -> None:
+    """A row an example, printed as it is known; regression has one column a target, several labels one a label."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    first = True
+    for prediction in predictions:
+        row = _row(prediction, top)
+        if first:
+            writer.writerow(row)
+            first = False
+        writer.writerow(row.values())
+
+
+def _row(prediction: Prediction, top: int) -> dict[str, str]:
+    row = {"file": prediction.name}
+    if prediction.values is not None:
+        return row | {name: f"{value:.7g}" for name, value in prediction.values.items()}
+    probabilities = prediction.probabilities or {}
+    if prediction.labels is not None:
+        row["labels"] = ";".join(prediction.labels)
+        return row | {name: f"{value:.6f}" for name, value in sorted(probabilities.items())}
+    ranked: list[tuple[str, float | None]] = [*probabilities.items()]
+    ranked = ranked or [(prediction.label or "", prediction.probability)]
+    for place, (name, value) in enumerate(ranked[:top], start=1):
+        ending = "" if place == 1 else f"_{place}"
+        row[f"label{ending}"] = name
+        row[f"probability{ending}"] = "" if value is None else f"{value:.6f}"
+    return row
+
+
+def _as_table(predictions: list[Prediction], top: int) -> None:
+    from netwright.records import percent
+    from netwright.reporting import formatting, terminal
+
+    if not predictions:
+        return
+    first = predictions[0]
+    if first.values is not None:
+        table = printing.table("file", *first.values, right=list(first.values))
+        for each in predictions:
+            table.add_row(
+                printing.cell(each.name), *(formatting.number(value) for value in (each.values or {}).values())
+            )
+    elif first.labels is not None:
+        table = printing.table("file", "labels", "probabilities")
+        for each in predictions:
+            ranked = list((each.probabilities or {}).items())[: max(top, SHOWN)]
+            sure = ", ".join(f"{name} {percent(value)}" for name, value in ranked)
+            labels = ", ".join(each.labels or ()) or "–"
+            table.add_row(*map(printing.cell, (each.name, labels, sure)))
+    else:
+        more = ["then"] if top > 1 else []
+        table = printing.table("file", "label", "probability", *more, right=["probability"])
+        for each in predictions:
+            others = list((each.probabilities or {}).items())[1:top]
+            words = [", ".join(f"{name} {percent(value)}" for name, value in others)] if more else []
+            table.add_row(
+                printing.cell(each.name), printing.cell(each.label or "", "bold"), percent(each.probability),
+                *map(printing.cell, words),
+            )  # fmt: skip
+    terminal.show(table)

@@ -1,0 +1,81 @@
+"""What verbs print: tables for people or one JSON document on stdout; everything else goes to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+from netwright.errors import NetwrightError
+from netwright.records import to_builtin
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_stdout: IO[str] | None = None  # the real one, while everything but documents is sent to stderr
+
+
+@contextlib.contextmanager
+def documents_only() -> Iterator[None]:
+    """Until the end, only ``document`` reaches stdout, whatever a network of the user's prints."""
+    global _stdout
+    _stdout = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _stdout = None
+
+
+def document(value: Any) -> None:
+    """``value`` as one JSON document on stdout; NaN is ``null``."""
+    stream = sys.stdout if _stdout is None else _stdout
+    stream.write(json.dumps(to_builtin(value), indent=2, allow_nan=False) + "\n")
+    stream.flush()
+
+
+def note(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def error(problem: NetwrightError, as_json: bool = False) -> None:
+    """An error on stderr, a line each for where, got, expected and what to try; with ``as_json`` on stdout too."""
+    parts = {"got": problem.got, "expected": problem.expected, "try": problem.suggestion}
+    try:
+        from rich.console import Console
+        from rich.text import Text
+    except ImportError:  # the message counts more than its colours
+        note(str(problem))
+    else:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("error", "bold red"), "     ", (problem.where, "bold")))
+        for name, text in parts.items():
+            if text:
+                console.print(Text.assemble("  ", (name.ljust(8), "dim"), text))
+    if as_json:
+        document({"error": {"where": problem.where, **parts}})
+
+
+def failure(problem: Exception) -> None:
+    """An error that netwright did not foresee, as a document."""
+    document({"error": {"where": type(problem).__name__, "got": str(problem), "expected": "", "try": ""}})
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """A table without a frame, so that it can be copied and piped; ``right``: columns of numbers."""
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return made
+
+
+def cell(text: str, style: str = "") -> Any:
+    """A cell whose text is not read as markup."""
+    from rich.text import Text
+
+    return Text(text, style=style)

@@ -1,0 +1,153 @@
+"""``netwright train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from netwright import runs
+from netwright.cli import printing
+from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of
+from netwright.errors import UsageError
+
+if TYPE_CHECKING:
+    from netwright.recipe import Recipe
+    from netwright.workbench import Run
+
+
+def train(
+    subject: Annotated[
+        Path | None, option("a recipe (.yaml), or data: digits, a file or a folder. Left out: the default recipe")
+    ] = None,
+    /,
+    *,
+    flags: RecipeFlags | None = None,
+    set_: Set = None,
+    resume: Annotated[
+        str | None, option("go on with an interrupted run to the same bits; last is the newest", metavar="RUN|last")
+    ] = None,
+    out: Annotated[
+        Path | None, option(f"the folder of runs; {runs.DEFAULT_FOLDER} if left out", metavar="FOLDER")
+    ] = None,
+    trust: Trust = False,
+    print_recipe: Annotated[
+        bool, option("read the data, print the recipe with every choice made, and stop", group=OUTPUT)
+    ] = False,
+    json: Json = False,
+    quiet: Annotated[bool, option("no progress; print the run's directory alone", group=OUTPUT)] = False,
+    tensorboard: Annotated[
+        Path | None, option("also write TensorBoard events there", metavar="FOLDER", group=OUTPUT)
+    ] = None,
+) -> int:
+    """Train a network on data, or as a recipe says.
+
+    What is not said is chosen from the data's type, shape, number of examples and classes. Defaults give way to the
+    recipe file, that to --set, that to flags. Ctrl-C saves and says how to go on.
+    """
+    folder = out or Path(runs.DEFAULT_FOLDER)
+    if resume is not None:
+        _refuse_changes(subject, set_, flags, print_recipe)
+        return _carry_out(lambda **how: _resumed(resume, folder, trust, how), folder, json, quiet, tensorboard)
+    recipe = recipe_of(None if subject is None else str(subject), set_, flags)
+    if print_recipe:
+        _refuse("--print-recipe", {"--tensorboard": tensorboard, "--out": out, "--quiet": quiet})
+        return _print_recipe(recipe, json)
+    return _carry_out(lambda **how: _trained(recipe, folder, how), folder, json, quiet, tensorboard)
+
+
+def _refuse(option_given: str, others: dict[str, Any]) -> None:
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise UsageError(option_given, f"together with {', '.join(given)}", "one or the other", "leave one out")
+
+
+def _refuse_changes(subject: Path | None, assignments: Any, flags: RecipeFlags | None, print_recipe: bool) -> None:
+    """A run is resumed as it is: whatever would change it is another run."""
+    changed = [f"--set {assignment}" for assignment in assignments or []]
+    changed += [f"{key}={value}" for key, value in (flags.changes() if flags else {}).items()]
+    changed += [str(subject)] if subject is not None else []
+    if changed:
+        raise UsageError(
+            "--resume", f"together with {', '.join(changed)}", "the run as it is", "train, which starts a new run"
+        )
+    _refuse("--resume", {"--print-recipe": print_recipe})
+
+
+def _print_recipe(recipe: Recipe, json: bool) -> int:
+    from netwright import building, sourcing
+    from netwright.data.opening import open_source
+    from netwright.recipe import defaults, to_dict, writing
+
+    material = open_source(recipe.data)
+    resolved = defaults.resolve(recipe, sourcing.facts(material, None))
+    building.network_file(resolved, material)  # an unknown network stops here as it would in training
+    if json:
+        printing.document(to_dict(resolved))
+    else:
+        print(writing.dump(resolved), end="")
+    return 0
+
+
+def _trained(recipe: Recipe, folder: Path, how: dict[str, Any]) -> Run:
+    from netwright import workbench
+
+    return workbench.train(recipe, folder=folder, **how)
+
+
+def _resumed(subject: str, folder: Path, trust: bool, how: dict[str, Any]) -> Run:
+    directory = runs.find(subject, folder)
+    from netwright import workbench
+
+    if runs.RunDirectory(directory).current().get("finished"):
+        how["shown"].say(f"{directory} is finished; there is nothing to go on with.")
+    return workbench.resume(directory, trust=trust, **how)
+
+
+def _carry_out(action: Any, folder: Path, json: bool, quiet: bool, tensorboard: Path | None) -> int:
+    sinks = []
+    if tensorboard is not None:
+        from netwright.adapters.tensorboard import TensorBoardLog
+
+        sinks.append(TensorBoardLog(tensorboard))
+    from netwright.reporting.progress import Progress
+    from netwright.training.recording import Interrupted
+
+    before = {path: _changed(path) for path in runs.list_directories(folder)}
+    try:
+        run = action(shown=Progress(quiet=quiet), sinks=sinks)
+    except Interrupted as stop:
+        name = str(stop) or _touched(folder, before)
+        elsewhere = "" if folder == Path(runs.DEFAULT_FOLDER) else f" --out {folder}"
+        printing.note(f"Stopped and saved. Go on with:  netwright train --resume {Path(name).name}{elsewhere}")
+        return 130
+    if json:
+        printing.document(run)
+    elif quiet:
+        print(run.directory)
+    else:
+        _summarize(run)
+    return 0
+
+
+def _changed(directory: Path) -> int:
+    current = directory / "current.json"
+    return current.stat().st_mtime_ns if current.exists() else 0
+
+
+def _touched(folder: Path, before: dict[Path, int]) -> str:
+    """The run that was written since ``before``, the newest if there are several."""
+    changed = {path: _changed(path) for path in runs.list_directories(folder)}
+    changed = {path: when for path, when in changed.items() if when != before.get(path)}
+    return max(changed, key=lambda path: changed[path]).name if changed else "last"
+
+
+def _summarize(run: Run) -> None:
+    """The outcome in a few lines: metrics, which epoch is kept, where the report is, what to do next."""
+    from netwright.reporting import terminal
+
+    current = run.files.current()
+    terminal.show(terminal.summary(run.files.summary(), report=str(run.directory / "report.html"), found=run.findings))
+    kept, epochs = current.get("kept"), current.get("epoch")
+    epoch = current.get("best_epoch") if kept == "best" else epochs
+    print(f"kept: the weights after epoch {epoch} of {epochs}{', the best on validation' if kept == 'best' else ''}")
+    print(f"next: netwright report {run.directory} --open   ·   netwright predict {run.directory} FILE…")

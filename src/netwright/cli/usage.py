@@ -1,0 +1,50 @@
+"""What the reader of options objects to, in the grammar of errors."""
+
+from __future__ import annotations
+
+from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+
+from netwright.cli.main import VERBS
+from netwright.errors import UsageError, nearest
+from netwright.recipe.reading import keys
+
+LIKELY = 0.7  # how alike a word must be to one that is offered instead
+
+
+def explained(problem: CycloptsError, arguments: list[str]) -> UsageError:
+    verb = next((word for word in arguments if word in VERBS), "")
+    command = f"netwright {verb}".rstrip()
+    match problem:
+        case UnknownCommandError():
+            word = next((word for word in arguments if not word.startswith("-")), arguments[0] if arguments else "")
+            return UsageError(
+                "netwright", repr(word), f"a verb: {', '.join(VERBS)}", nearest(word, VERBS) or "netwright --help"
+            )
+        case UnknownOptionError():
+            word = (problem.token.keyword or problem.token.value).partition("=")[0]
+            return UsageError(command, f"{word}, which is no option of this verb", "", _meant(problem, word, command))
+        case UnusedCliTokensError():
+            words = " ".join(problem.unused_tokens or [])
+            return UsageError(command, f"{words!r}, which is one argument too many", "", f"{command} --help")
+    return UsageError(command, _sentence(problem), "", f"{command} --help")
+
+
+def _sentence(problem: CycloptsError) -> str:
+    text = str(problem).removeprefix("Error: ").strip().rstrip(".")
+    for start in ('Command "', "Command '"):
+        if text.startswith(start):
+            text = text[len(start) :].partition(text[len(start) - 1])[2].strip()
+    return text[:1].lower() + text[1:] if not text.startswith("--") else text
+
+
+def _meant(problem: UnknownOptionError, word: str, command: str) -> str:
+    """The option that is nearest, or the recipe key of that name, which ``--set`` takes."""
+    known = [name for argument in problem.argument_collection if argument.parse for name in argument.names]
+    near = nearest(word, [name for name in known if name.startswith("--")])
+    if near:
+        return near
+    if "--set" in known:
+        key = nearest(word.lstrip("-").replace("-", "_"), keys())
+        if key:
+            return f"--set {key}=VALUE"
+    return f"{command} --help"
