@@ -42,13 +42,15 @@ def _normalised(values: Floats, mean: tuple[float, ...], std: tuple[float, ...])
 
 
 def _features(record: TablePreprocess, cells: Floats) -> Floats:
-    blocks = []
+    blocks: list[Floats] = []
     for position, column in enumerate(record.columns):
         cell = cells[:, position : position + 1]
         if column.kind == "category":
             blocks.append((cell == np.arange(len(column.categories), dtype=np.float32)).astype(np.float32))
         else:
-            blocks.append((cell - np.float32(column.mean)) / np.float32(column.std))
+            values: Floats = (cell - np.float32(column.mean)) / np.float32(column.std)
+            values[np.isnan(values)] = 0  # a missing number is the mean
+            blocks.append(values)
     return np.concatenate(blocks, axis=1) if blocks else np.zeros((len(cells), 0), np.float32)
 
 
