@@ -49,6 +49,7 @@ PIECES = {
     "mistakes": "examples with the largest loss",
     "examples": "examples of the data",
 }
+OFF = (0, "none", False)
 SEVERITY_ORDER = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -596,9 +597,9 @@ def recipe(contents: Contents) -> Section | None:
     resolved, defaults = flat(contents.recipe), flat(Recipe())
     chosen = [_entry(key, value) for key, (_, value) in difference(Recipe(), requested).items()]
     asked = flat(requested)
-    decided = [
-        _entry(key, value) for key, value in resolved.items() if value != asked[key] and asked[key] == defaults[key]
-    ]
+    open_keys = [key for key, value in resolved.items() if value != asked[key] and asked[key] == defaults[key]]
+    off = [key for key in open_keys if resolved[key] in OFF]
+    decided = [_entry(key, resolved[key]) for key in open_keys if key not in off]
     text = contents.recipe_text
     if len(text) > RECIPE_TEXT:
         text = f"{text[:RECIPE_TEXT]}\n… (the rest is in recipe.yaml)"
@@ -607,7 +608,7 @@ def recipe(contents: Contents) -> Section | None:
         if chosen
         else "Nothing differs from the default."
     ]
-    return {"lead": lead, "chosen": chosen[:ENTRIES], "decided": decided[:ENTRIES], "text": text}
+    return {"lead": lead, "chosen": chosen[:ENTRIES], "decided": decided[:ENTRIES], "off": off, "text": text}
 
 
 def _entry(key: str, value: Any) -> Section:
