@@ -18,7 +18,7 @@ from netwright.data.examples import Examples
 from netwright.data.examples import facts as facts_of_examples
 from netwright.data.loading import Batches
 from netwright.errors import DataError
-from netwright.preprocess import InputFile, input_shape
+from netwright.preprocess import ImagePreprocess, InputFile, input_shape
 from netwright.recipe.schema import Recipe
 from netwright.records import DataFacts
 from netwright.training import randomness
@@ -47,6 +47,16 @@ def facts(material: Material, network: nn.Module | None) -> DataFacts:
         outputs=material.outputs or _asked(material, network),
         examples=material.examples or len(material) * len(material.first),
     )  # fmt: skip
+
+
+def decided(recipe: Recipe, material: Material) -> dict[str, Any]:
+    """What reading the pictures decided of the recipe's ``data`` keys."""
+    first = material.preprocess[0]
+    if not isinstance(first, ImagePreprocess):
+        return {}
+    height, width = first.size
+    chosen = {"channels": "+".join(first.channels), "size": f"{height}x{width}", "normalize": bool(first.mean)}
+    return {f"data.{key}": value for key, value in chosen.items() if getattr(recipe.data, key) == "auto"}
 
 
 def _asked(material: Any, network: nn.Module | None) -> int:

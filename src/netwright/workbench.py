@@ -24,7 +24,7 @@ from netwright.data.opening import finish, open_source
 from netwright.errors import RunError
 from netwright.nn import keeping, weights
 from netwright.optim import range_test, schedules
-from netwright.preprocess import InputFile, input_shape
+from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
 from netwright.recipe import defaults, difference, override
 from netwright.recipe.schema import Recipe
 from netwright.records import Finding, NetworkFile
@@ -130,7 +130,7 @@ def train(
     material = open_source(recipe.data) if material is None else material
     with _global_state(recipe):
         known = sourcing.facts(material, network)
-        resolved = defaults.resolve(recipe, known)
+        resolved = override(defaults.resolve(recipe, known), sourcing.decided(recipe, material))
         place = building.device(resolved)
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
@@ -214,6 +214,9 @@ def fit(
     (X a tuple or dict of them for several inputs), a ``Dataset``, a ``DataLoader``, or the name or path of a source.
     ``loss``, ``optimizer``: names or the objects themselves. ``settings``: other recipe keys, ``{"train.clip": 1.0}``.
     ``resume_from``: the directory of an interrupted run of the same call.
+
+    A module of your own gets float arrays as they are, because you will call it without netwright too; for a network by
+    name, and for ``uint8`` pictures, they are normalised (``data.normalize`` decides otherwise).
     """
     changes: dict[str, Any] = {
         "seed": seed,
@@ -237,8 +240,12 @@ def fit(
     recipe = override(Recipe(), changes | dict(settings or {}))
     material: Material | None = None
     if recipe.data.format == "python":
-        handed_over = from_python(train_data, validation, test, recipe.data, targets_as_given=not isinstance(loss, str))
-        material = finish(handed_over, recipe.data) if isinstance(handed_over, Examples) else handed_over
+        material = from_python(train_data, validation, test, recipe.data, targets_as_given=not isinstance(loss, str))
+        if isinstance(material, Examples):
+            floats = all(isinstance(record, ArrayPreprocess) for record in material.preprocess)
+            if floats and recipe.data.normalize == "auto" and not isinstance(network, str):
+                recipe = override(recipe, {"data.normalize": False})
+            material = finish(material, recipe.data)
     objects: dict[str, Any] = {
         "network": None if isinstance(network, str) else network,
         "loss": None if isinstance(loss, str) else loss,

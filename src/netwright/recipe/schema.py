@@ -1,7 +1,8 @@
 """The recipe: everything that decides a run, as one immutable value. No torch.
 
 ``"auto"`` means: chosen from the data's type, shape, number of examples and classes by ``recipe.defaults`` (nothing
-else; names of files and classes change nothing). A resolved recipe, the one kept with a run, has no ``"auto"`` left.
+else; names of files and classes change nothing). A resolved recipe, the one kept with a run, has no ``"auto"`` left but in
+``data``, where it means: as the files say.
 """
 
 from __future__ import annotations
