@@ -244,6 +244,9 @@ def test_another_file_must_be_like_training(tmp_path: Path) -> None:
     examples = read(Data(), saved(tmp_path, x=np.ones((6, 4)), y=np.array(list("abcabc"))))
     other = read(Data(), saved(tmp_path, "o.npz", x_test=np.ones((2, 4)), y_test=np.array(["c", "a"])), examples)
     assert other.parts["train"].targets.tolist() == [2, 0]
+    both = saved(tmp_path, "p.npz", **{f"{key}_{part}": array for part in ("val", "test") for key, array in
+                                        (("x", np.ones((2, 4))), ("y", np.array(["c", "a"])))})  # fmt: skip
+    assert list(read(Data(), both, examples).parts) == ["validation", "test"]
     with pytest.raises(DataError, match=r"expected .*4"):
         read(Data(), saved(tmp_path, "o.npz", x=np.ones((2, 5)), y=np.array(["c", "a"])), examples)
     with pytest.raises(DataError, match=r"'d' \(1 examples\)"):

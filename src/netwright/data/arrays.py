@@ -60,12 +60,13 @@ Numbers = npt.NDArray[Any]
 def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     """The examples in a ``.npz`` file, a ``.npy`` file with its targets, or a folder of ``.npy`` files.
 
-    ``.npy`` files stay memory-mapped. ``like``: training examples whose shape and classes rule.
+    ``.npy`` files stay memory-mapped. ``like``: training examples whose shape and classes rule; a file beside them
+    needs no training part, and a single part of whatever name is returned as ``train``.
     """
     pairs, notes = _pairs(path)
     if like is not None and len(pairs) == 1:
         pairs = {"train": next(iter(pairs.values()))}
-    if "train" not in pairs:
+    if "train" not in pairs and like is None:
         raise DataError(str(path), f"the parts {', '.join(pairs)}", "a training part", "x_train and y_train")
     parts: dict[str, Part] = {}
     first = like
