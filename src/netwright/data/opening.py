@@ -1,0 +1,378 @@
+"""From ``data.source`` to examples that are split, checked and measured: ``open_source``, and ``finish`` for examples
+that are already in Python.
+
+What a source is, is seen in its content: the first bytes of a file, what lies in a folder or an archive. The names of
+files matter only where the format itself lays them down (``train-images-idx3-ubyte``, ``data_batch_1``, ``x.npy``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import lzma
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from netwright.data import archives, cifar, digits, folders, idx
+from netwright.data.examples import Examples, Part, Task
+from netwright.data.splitting import holdout, sample
+from netwright.errors import DataError, nearest
+from netwright.preprocess import measure
+from netwright.recipe.schema import FORMATS, Data
+from netwright.records import shape_text
+
+BUILT_IN = ("digits",)
+DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no validation part of its own
+DIGITS_TEST = 0.2  # of the built-in digits, which have no test part and are too few to do without one
+PEEK_BYTES = 4096
+ENOUGH = 100  # pictures or sounds that are seen in a folder or archive before it is clear which of them it is
+
+Split = Literal["validation", "test"]
+Reader = Callable[[Data, Path, Examples | None], Examples]
+
+
+def open_source(options: Data) -> Examples:
+    """The examples that ``options`` describe, in the parts ``train`` and, where there are any, ``validation`` and
+    ``test``, with statistics measured on the training part."""
+    path = resolve(options.source, "data.source")
+    kind = options.format if options.format != "auto" else detect(path)
+    if kind == "python":
+        raise DataError("data.format", "python", "examples handed over in Python", "netwright.fit(network, train)")
+    if kind == "digits" and options.source not in BUILT_IN:
+        raise DataError("data.format", f"digits for {options.source!r}", "the built-in source", "data.source=digits")
+    examples = _reader(kind)(options, path, None)
+    if kind == "digits" and options.test == "auto":
+        options = msgspec.structs.replace(options, test=DIGITS_TEST)
+    for split in ("test", "validation"):
+        choice = _choice(options, split)
+        if isinstance(choice, Path):
+            examples = _with_part(examples, options, split, choice, kind)
+    return finish(examples, options)
+
+
+def finish(examples: Examples, options: Data) -> Examples:
+    """The task asked for, parts held out, at most ``limit`` training examples, everything checked, and statistics
+    measured on the training part alone."""
+    examples = _as_task(examples, options.task)
+    parts = dict(examples.parts)
+    if "train" not in parts or len(parts["train"]) == 0:
+        raise DataError("data.source", "no training examples", "at least two")
+    _check(examples)
+    for split in ("test", "validation"):  # in this order: the test part is a share of all, whatever validation is
+        _hold_out(parts, examples.task, options, split)
+    if options.limit:
+        chosen = sample(parts["train"].part_targets(), examples.task, options.limit, options.split_seed)
+        if len(chosen) < len(parts["train"]):
+            parts["train"] = parts["train"].take(chosen)
+    ordered: dict[str, Part] = {name: parts[name] for name in ("train", "validation", "test") if name in parts}
+    records = examples.preprocess
+    if options.normalize is not False:
+        train = ordered["train"]
+        records = tuple(measure(record, raw, train.rows) for record, raw in zip(records, train.inputs, strict=True))
+    return dataclasses.replace(examples, parts=ordered, preprocess=records)
+
+
+# ------------------------------------------------------------------------------------------------ what it is
+
+
+def resolve(source: str, where: str) -> Path:
+    """The path that ``source`` names; of a built-in source its name."""
+    if source in BUILT_IN:
+        return Path(source)
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    beside = [str(path.with_name(file.name)) for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise DataError(
+        where, f"{source!r}, which does not exist", f"{' or '.join(BUILT_IN)}, a file or a folder",
+        nearest(source, [*BUILT_IN, *beside]) or "",
+    )  # fmt: skip
+
+
+def detect(path: Path) -> str:
+    """The format of a file or folder, by its content; raises if it is none that is known."""
+    if str(path) in BUILT_IN:
+        return "digits"
+    kind = _folder_kind(path) if path.is_dir() else _file_kind(path)
+    if kind is None:
+        what = _folder_text(path) if path.is_dir() else "a file of a format that is not known"
+        raise DataError(
+            str(path), what,
+            "IDX or CIFAR files, class folders of pictures or of WAV files (also in an archive), .npy or .npz arrays, "
+            "or a table (.csv, .tsv, .parquet)", f"data.format, one of {', '.join(FORMATS)}",
+        )  # fmt: skip
+    return kind
+
+
+def _folder_kind(path: Path) -> str | None:
+    files = [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")]
+    if any(idx.names_a_part(file.name) and ("ubyte" in file.name or idx.is_idx(file)) for file in files):
+        return "idx"
+    if any(file.suffix == ".npy" for file in files):
+        return "array"
+    return _tree_kind(_names_below(path))
+
+
+def _names_below(path: Path) -> Iterator[str]:
+    for top, below, files in os.walk(path, followlinks=True):
+        below.sort()
+        base = Path(top).relative_to(path)
+        yield from (str(PurePosixPath(base, name)) for name in sorted(files))
+
+
+def _tree_kind(names: Iterable[str]) -> str | None:
+    """What a tree of files is: CIFAR by its batches' names, else what there is more of at the beginning."""
+    by_folder: dict[str, set[str]] = {}
+    pictures = sounds = 0
+    for name in names:
+        place = PurePosixPath(name)
+        if any(part.startswith((".", "__MACOSX")) for part in place.parts):
+            continue
+        pictures += folders.is_picture(place.name)
+        sounds += place.suffix.lower() == ".wav"
+        if len(place.parts) <= 2:
+            group = by_folder.setdefault(str(place.parent), set())
+            group.add(place.name)
+            if cifar.has_batches(group):
+                return "cifar"
+        if pictures + sounds >= ENOUGH:
+            break
+    if not pictures and not sounds:
+        return None
+    return "folder" if pictures >= sounds else "sound"
+
+
+def _folder_text(path: Path) -> str:
+    files = sorted(file.name for file in path.iterdir() if not file.name.startswith("."))
+    if not files:
+        return "an empty folder"
+    return f"a folder with {', '.join(files[:4])}" + (f" and {len(files) - 4} more" if len(files) > 4 else "")
+
+
+def _file_kind(path: Path) -> str | None:
+    try:
+        start = _start(path)
+    except OSError as error:
+        raise DataError(str(path), error.strerror or str(error), "a file that can be read") from error
+    if not start:
+        raise DataError(str(path), "an empty file", "examples")
+    if start.startswith(b"\x93NUMPY"):
+        return "array"
+    if start.startswith(b"PAR1"):
+        return "table"
+    if start.startswith(b"RIFF") and start[8:12] == b"WAVE":
+        return "sound"
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        return "array" if any(name.endswith(".npy") for name in names) else _tree_kind(names)
+    if idx.is_idx(path):
+        return "idx"
+    if archives.is_archive(path):
+        return _tree_kind(entry.name for entry in archives.entries(path) if not entry.directory)
+    if folders.is_picture(path.name):
+        raise DataError(str(path), "a single picture", folders.EXPECTED)
+    inside = _unpacked(path)
+    if cifar.is_batch(path):
+        return "cifar"
+    if path.name.lower().startswith(("train-", "t10k-")) or "-ubyte" in path.name.lower():
+        return "idx"  # damaged, as its reader will say
+    return "table" if _is_text(inside) else None
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(PEEK_BYTES)
+
+
+def _unpacked(path: Path) -> bytes:
+    """The first bytes of a file, of a compressed one those of what is in it."""
+    start = _start(path)
+    try:
+        if start.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as file:
+                return file.read(PEEK_BYTES)
+        if start.startswith(b"\xfd7zXZ\0"):
+            with lzma.open(path) as file:
+                return file.read(PEEK_BYTES)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError):
+        return start
+    return start
+
+
+def _is_text(start: bytes) -> bool:
+    return bool(start) and not any(byte < 9 or 13 < byte < 32 for byte in start)
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def _reader(kind: str) -> Reader:
+    """The reader of a format. The last three are only imported when they are asked for."""
+    match kind:
+        case "digits":
+            return lambda options, path, like: digits.read(options, like)
+        case "idx":
+            return idx.read
+        case "cifar":
+            return cifar.read
+        case "folder":
+            return folders.read
+        case "array":
+            from netwright.data import arrays
+
+            return arrays.read
+        case "table":
+            from netwright.data import tables
+
+            return tables.read
+        case _:
+            from netwright.data import sounds
+
+            return sounds.read
+
+
+def _choice(options: Data, split: Split) -> float | Path | Literal["auto"]:
+    """What the recipe says about a part: a share, a path, or ``"auto"``."""
+    value = options.validation if split == "validation" else options.test
+    if isinstance(value, str) and value != "auto":
+        try:
+            share = float(value)
+        except ValueError:
+            return resolve(value, f"data.{split}")
+    elif isinstance(value, str):
+        return "auto"
+    else:
+        share = float(value)
+    if not 0 <= share < 1:
+        raise DataError(f"data.{split}", f"the share {value}", "0 or more and less than 1, or a file or folder")
+    return share
+
+
+def _with_part(examples: Examples, options: Data, split: Split, path: Path, kind: str) -> Examples:
+    """``examples`` with a part from a source of its own, which may be of another format than the training part's."""
+    forced = options.format != "auto" and detect_or_none(resolve(options.source, "data.source")) != options.format
+    other = _reader(kind if forced else detect(path))(options, path, examples)
+    where = f"data.{split}: {path}"
+    if other.kind != examples.kind or other.task != examples.task:
+        raise DataError(where, f"{other.kind} for {other.task}", f"{examples.kind} for {examples.task} as in training")
+    if other.outputs != examples.outputs:
+        raise DataError(where, f"{other.outputs} outputs", f"{examples.outputs} as in training")
+    order = (split, "test" if split == "validation" else "validation", "train")
+    part = next(other.parts[name] for name in order if name in other.parts)
+    return dataclasses.replace(
+        examples, parts={**examples.parts, split: part}, skipped=(*examples.skipped, *other.skipped)
+    )
+
+
+def detect_or_none(path: Path) -> str | None:
+    try:
+        return detect(path)
+    except DataError:
+        return None
+
+
+# ------------------------------------------------------------------------------------------------ finishing
+
+
+def _as_task(examples: Examples, wanted: Task | Literal["auto"]) -> Examples:
+    """The examples for another task than their own, where their targets allow it."""
+    if wanted in ("auto", examples.task):
+        return examples
+    if examples.task == "classification" and wanted == "multi-label":
+        size = len(examples.classes)
+        parts = {name: _retargeted(part, lambda y: _one_hot(y, size)) for name, part in examples.parts.items()}
+        return dataclasses.replace(examples, task="multi-label", parts=parts)
+    if examples.task == "classification" and wanted == "regression":
+        try:
+            values = np.array([float(name) for name in examples.classes], np.float32)
+        except ValueError as error:
+            raise DataError(
+                "data.task", f"regression for the classes {', '.join(examples.classes[:5])}", "classes that are numbers"
+            ) from error
+        if all(part.targets.ndim == 1 for part in examples.parts.values()):
+            parts = {name: _retargeted(part, lambda y: values[y][:, None]) for name, part in examples.parts.items()}
+            return dataclasses.replace(examples, task="regression", parts=parts, classes=(), targets=("target",))
+    raise DataError("data.task", f"{wanted} for targets of {examples.task}", f"auto or {examples.task}")
+
+
+def _retargeted(part: Part, change: Callable[[np.ndarray], np.ndarray]) -> Part:
+    return dataclasses.replace(part, targets=change(part.targets))
+
+
+def _one_hot(labels: np.ndarray, size: int) -> np.ndarray:
+    if labels.ndim == 2:
+        return labels
+    hot: np.ndarray = (labels[:, None] == np.arange(size)).astype(np.float32)
+    return hot
+
+
+def _check(examples: Examples) -> None:
+    """What every source must hold to before anything is held out."""
+    train = examples.parts["train"]
+    if examples.task == "classification" and len(examples.classes) < 2:
+        only = f", {examples.classes[0]!r}" if examples.classes else ""
+        raise DataError(
+            "data.source", f"one class only{only}", "two or more for classification", "data.task=regression"
+        )
+    for name, part in examples.parts.items():
+        if len(part) == 0:
+            raise DataError(f"data.{name}" if name != "train" else "data.source", "no examples", "at least one")
+        for raw, first in zip(part.inputs, train.inputs, strict=True):
+            if raw.shape[1:] != first.shape[1:]:
+                raise DataError(
+                    f"{name} part", f"examples of shape {shape_text(raw.shape[1:])}",
+                    f"{shape_text(first.shape[1:])} as in training",
+                )  # fmt: skip
+        if examples.task == "classification" and part.targets.ndim == 1:
+            _check_labels(part, name, len(examples.classes))
+
+
+def _check_labels(part: Part, name: str, classes: int) -> None:
+    labels = part.part_targets()
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))  # type: ignore[operator]
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"{name} part: {part.name(first)}", f"the label {labels[first]} (and {len(wrong) - 1} more out of range)",
+            f"0…{classes - 1} for {classes} classes",
+        )  # fmt: skip
+
+
+def _hold_out(parts: dict[str, Part], task: Task, options: Data, split: Split) -> None:
+    """Puts into ``parts`` what the recipe says about one part. A share is taken from the training part, also where
+    the source has a part of its own, which is then left aside."""
+    choice = _choice(options, split)
+    if isinstance(choice, Path):
+        if split not in parts:
+            raise DataError(
+                f"data.{split}", f"the path {choice}", "examples in Python, or a share of the training part"
+            )
+        return
+    automatic = choice == "auto"
+    if automatic:
+        if split in parts or split == "test":
+            return
+        share = DEFAULT_VALIDATION
+    else:
+        share = float(choice)
+        parts.pop(split, None)
+    if share == 0:
+        return
+    train = parts["train"]
+    rest, held = holdout(train.part_targets(), task, share, options.split_seed)
+    if len(held) == 0 or len(rest) == 0:
+        if automatic:  # too few to spare any
+            return
+        raise DataError(
+            f"data.{split}", f"a share of {share:g}, which is none of {len(train)} examples",
+            "a share that leaves both parts at least one", f"data.{split}=0.5, or 0 to do without",
+        )  # fmt: skip
+    parts["train"], parts[split] = train.take(rest), train.take(held)
