@@ -35,6 +35,7 @@ from netwright.sourcing import Sources
 from netwright.training import layout, randomness
 from netwright.training import loop as loops
 from netwright.training import state as states
+from netwright.training.averaging import Average
 from netwright.training.evaluating import Evaluation, evaluate, examine
 from netwright.training.precision import Precision
 from netwright.training.recording import Recorder, Sink, clean
@@ -339,6 +340,7 @@ class _Pieces:
     job: loops.Job
     sources: Sources
     parts: dict[str, Any]  # what a checkpoint holds beside the weights
+    average: Average | None
 
 
 def _pieces(
@@ -357,7 +359,9 @@ def _pieces(
     )  # fmt: skip
     by_step = building.rate(recipe, job.epochs, job.steps_per_epoch)
     job.rate = (lambda step: by_step(step) * plateau.factor) if recipe.train.schedule == "plateau" else by_step
-    return _Pieces(job, sources, {"optimizer": optimizer, "precision": precision, "plateau": plateau})
+    parts: dict[str, Any] = {"optimizer": optimizer, "precision": precision, "plateau": plateau}
+    average = Average(network, float(recipe.train.average)) if recipe.train.average else None
+    return _Pieces(job, sources, parts | ({"average": average} if average else {}), average)
 
 
 def score(metrics: dict[str, float]) -> float:
@@ -380,12 +384,14 @@ def _carry_out(
     log = run.open_log()
     try:
         log.rewind(state.step)
-        held_out, measure = sources.validation, lambda: evaluate(job.network, job.objective, held_out, job.precision)
+        held_out, average = sources.validation, pieces.average
+        judged = job.network if average is None else average.network
+        measure = None if held_out is None else lambda: evaluate(judged, job.objective, held_out, job.precision)
         recorder = Recorder(
-            run, log, job, score=score, parts=pieces.parts, sinks=sinks, shown=shown,
-            validate=None if held_out is None else measure,
+            run, log, job, validate=measure, score=score, parts=pieces.parts, sinks=sinks, shown=shown, average=average,
             after_validation=lambda metrics: pieces.parts["plateau"].after_epoch(score(metrics)),
-            patience=recipe.train.patience, checkpoint_seconds=recipe.train.checkpoint_seconds,
+            keep_last=recipe.train.keep == "last" or held_out is None, patience=recipe.train.patience,
+            checkpoint_seconds=recipe.train.checkpoint_seconds,
         )  # fmt: skip
         recorder.resume(state)
         if shown is not None:
@@ -407,8 +413,7 @@ def _carry_out(
 
 def load_weights(run: RunDirectory, network: nn.Module) -> str:
     """Load the weights that a run stands for; returns which checkpoint they are of."""
-    current = run.current()
-    kept = str(current.get("kept", "best" if current.get("best") else "last"))
+    kept = "best" if run.current().get("best") else "last"
     folder = run.checkpoint(kept)
     weights.load(network, weights.read(folder / "weights.safetensors"), str(folder))
     return kept
@@ -418,12 +423,7 @@ def _finish(
     run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State
 ) -> None:
     """Load the kept weights, measure them, write down what a report shows, and mark the run finished."""
-    kept = (
-        "best"
-        if recipe.train.keep == "best" and sources.validation is not None and run.current().get("best")
-        else "last"
-    )
-    folder = run.checkpoint(kept)
+    folder = run.checkpoint("best")
     weights.load(job.network, weights.read(folder / "weights.safetensors"), str(folder))
     metrics: dict[str, dict[str, float]] = {}
     for part, batches in (("validation", sources.validation), ("test", sources.test)):
@@ -436,7 +436,9 @@ def _finish(
         shown = cards.cards(examples, "train", cards.spread(examples, "train"))
         log.detail("examples", state.step, [card.to_dict() for card in shown])
     log.flush()
-    run.mark(finished=True, kept=kept, metrics=metrics, seconds=state.seconds)
+    kept = recipe.train.keep if sources.validation is not None else "last"
+    epoch = state.best_epoch if kept == "best" else state.epoch
+    run.mark(finished=True, kept=kept, kept_epoch=epoch, metrics=metrics, seconds=state.seconds)
     job.network.eval()
 
 

@@ -25,6 +25,7 @@ from netwright.recipe import defaults, from_dict
 from netwright.recipe.schema import Recipe
 from netwright.training import loop as loops
 from netwright.training import randomness
+from netwright.training.averaging import Average
 from netwright.training.evaluating import evaluation_mode
 from netwright.training.precision import Precision
 from netwright.training.state import State
@@ -35,12 +36,15 @@ Array = npt.NDArray[Any]
 class _Silent:
     """An observer that writes nothing; a loss that is not finite stops the training with an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, average: Average | None) -> None:
+        self.average = average
         self.losses: list[torch.Tensor] = []
         self.curve: list[float] = []
 
     def after_step(self, state: State, loss: torch.Tensor, outputs: Any, targets: torch.Tensor) -> None:
         self.losses.append(loss)
+        if self.average is not None:
+            self.average.after_step(state.step)
 
     def after_epoch(self, state: State) -> bool:
         mean = float(torch.stack(self.losses).mean())
@@ -117,9 +121,9 @@ class _NetworkEstimator(BaseEstimator):
                 accumulate=recipe.train.accumulate, clip=recipe.train.clip,
             )  # fmt: skip
             job.rate = building.rate(recipe, job.epochs, job.steps_per_epoch)
-            observer = _Silent()
+            observer = _Silent(Average(network, float(recipe.train.average)) if recipe.train.average else None)
             loops.train(job, State(), observer)
-        self.network_ = network.eval().cpu()
+        self.network_ = (network if observer.average is None else observer.average.network).eval().cpu()
         self.recipe_, self.preprocess_, self.inputs_ = recipe, record, inputs
         self.loss_curve_ = observer.curve
         self.n_iter_ = len(observer.curve)

@@ -21,7 +21,7 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     chosen = rule(facts)
     values = flat(recipe)
     if recipe.train.optimizer == "python":  # its rate is the user's, and so is its schedule
-        chosen |= {"train.schedule": "constant", "train.lr": 1.0, "train.weight_decay": 0.0}
+        chosen |= {"train.schedule": "constant", "train.lr": 1.0, "train.weight_decay": 0.0, "train.average": 0.0}
     resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})
     if resolved.train.warmup == "auto":
         rising = RISING * int(resolved.train.epochs) if resolved.train.schedule == "one-cycle" else 0.0
@@ -40,6 +40,7 @@ def rule(facts: DataFacts) -> dict[str, Any]:
         "train.optimizer": "adamw",
         "train.weight_decay": 0.05,
         "train.schedule": "one-cycle",
+        "train.average": 0.98,
         "train.keep": "best",
         **dict.fromkeys(AUGMENTATIONS, 0.0),
         "augment.flip": "none",
@@ -51,7 +52,7 @@ def _picture(facts: DataFacts) -> dict[str, Any]:
     """A small residual network; the less there is to learn from, the more epochs and the more augmentation."""
     planes, height, width = facts.input_shape
     side, few = min(height, width), facts.examples < FEW
-    epochs = round((8 if planes == 1 else 10) * max(1.0, MANY / facts.examples) ** 0.45)
+    epochs = round((8 if planes == 1 else 10) * max(1.0, MANY / facts.examples) ** 0.3)
     return {
         "network.name": "small_resnet",
         "network.width": 16 if side < 16 else 24 if planes == 1 else 32,

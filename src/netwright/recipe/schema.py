@@ -1,8 +1,8 @@
 """The recipe: everything that decides a run, as one immutable value. No torch.
 
 ``"auto"`` means: chosen from the data's type, shape, number of examples and classes by ``recipe.defaults`` (nothing
-else; names of files and classes change nothing). A resolved recipe, the one kept with a run, has no ``"auto"`` left but in
-``data``, where it means: as the files say.
+else; names of files and classes change nothing). A resolved recipe, the one kept with a run, has no ``"auto"`` left
+but in ``data``, where it means: as the files say.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ class Train(Section, frozen=True, kw_only=True):
     step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
     accumulate: Count = 1  # batches a step
+    average: Annotated[float, msgspec.Meta(ge=0, lt=1)] | Auto = "auto"  # decay of a weight average that is kept
     patience: CountOrZero = 0  # epochs without a better validation before stopping; 0: never
     keep: Literal[Auto, "best", "last"] = "auto"  # which weights the finished run stands for
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # number format of forward and backward; fp16 needs a GPU

@@ -98,7 +98,8 @@ def _measure(network: nn.Module, objective: Any, batch: Batch, precision: Any) -
 def _key(network: nn.Module, batch: Batch, precision: str) -> str:
     shapes = [(name, tuple(p.shape)) for name, p in network.named_parameters()]
     inputs = [(tuple(x.shape), str(x.device.type)) for x in batch.inputs]
-    facts = (str(network), shapes, inputs, precision, torch.get_num_threads(), torch.__version__, platform.processor(), platform.machine())
+    here = torch.get_num_threads(), torch.__version__, platform.processor(), platform.machine()
+    facts = str(network), shapes, inputs, precision, here
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
 

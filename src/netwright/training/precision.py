@@ -15,7 +15,7 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         if name == "fp16" and device.type == "cpu":
-            raise RecipeError("train.precision", "fp16 on a processor", "fp32 or bf16 there", "--set train.precision=bf16")
+            raise RecipeError("train.precision", "fp16 on a processor", "fp32 or bf16", "--set train.precision=bf16")
         self.name = name
         self._device = device.type
         self._dtype = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

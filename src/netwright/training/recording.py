@@ -21,6 +21,7 @@ from netwright.nn import weights
 from netwright.records import EpochRow
 from netwright.runs import FLUSH_SECONDS, Log, RunDirectory
 from netwright.training import state as states
+from netwright.training.averaging import Average
 from netwright.training.loop import Job
 from netwright.training.state import State
 
@@ -68,24 +69,30 @@ class Recorder:
         after_validation: Callable[[dict[str, float]], None] = lambda metrics: None,
         sinks: Sequence[Sink] = (),
         shown: Shown | None = None,
+        average: Average | None = None,
+        keep_last: bool = False,
         patience: int = 0,
         checkpoint_seconds: float = 4.0,
     ) -> None:
         """``validate``: metrics on the validation part, if there is one; ``score``: of them, higher is better.
 
         ``parts``: what a checkpoint holds beside the weights; ``after_validation`` is told each epoch's metrics (the
-        plateau schedule listens).
+        plateau schedule listens). ``average``: the weights that are validated and kept, instead of the trained ones.
+        ``keep_last``: those of the last epoch, not of the best.
         """
         self._run, self._job, self._sinks, self._shown = run, job, (log, *sinks), shown
         self._validate, self._score, self._after_validation = validate, score, after_validation
         self._parts, self._patience, self._interval = parts, patience, checkpoint_seconds
+        self._average, self._keep_last = average, keep_last
+        self._judged = job.network if average is None else average.network
         self._losses: list[torch.Tensor] = []
         self._outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._meter = job.objective.light_meter()
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._stop_asked = False
         now = time.monotonic()
-        self._tick, self._flush_at, self._checkpoint_at = now + TICK_SECONDS, now + FLUSH_SECONDS, now + checkpoint_seconds
+        self._tick, self._flush_at = now + TICK_SECONDS, now + FLUSH_SECONDS
+        self._checkpoint_at = now + checkpoint_seconds
         self._clock, self._epoch_started, self._examples, self._rate = now, time.monotonic(), 0, 0.0
 
     # ---- called by the loop
@@ -93,6 +100,8 @@ class Recorder:
     def after_step(self, state: State, loss: torch.Tensor, outputs: Any, targets: torch.Tensor) -> None:
         self._losses.append(loss)
         self._examples += len(targets)
+        if self._average is not None:
+            self._average.after_step(state.step)
         if isinstance(outputs, torch.Tensor):
             self._outputs.append((outputs.detach(), targets))
             if len(self._outputs) >= KEPT_OUTPUTS:
@@ -105,7 +114,7 @@ class Recorder:
 
     def after_epoch(self, state: State) -> bool:
         self._tally()
-        loss = self._write_losses(state)
+        self._write_losses(state)
         row = EpochRow(
             epoch=state.epoch, step=state.step, split="train", seconds=time.monotonic() - self._epoch_started,
             metrics=self._train_metrics(state),
@@ -116,7 +125,13 @@ class Recorder:
         if self._validate is not None:
             metrics = self._validate()
             rows.append(
-                EpochRow(epoch=state.epoch, step=state.step, split="validation", seconds=time.monotonic() - started, metrics=metrics)  # type: ignore[arg-type]
+                EpochRow(
+                    epoch=state.epoch,
+                    step=state.step,
+                    split="validation",
+                    seconds=time.monotonic() - started,
+                    metrics=dict(metrics),
+                )
             )
         for sink in self._sinks:
             for each in rows:
@@ -134,7 +149,6 @@ class Recorder:
             self.checkpoint(state)
         if self._stop_asked and not last:
             raise Interrupted
-        del loss
         return stop
 
     # ---- keeping
@@ -161,10 +175,12 @@ class Recorder:
         self._checkpoint_at = now + max(self._interval - (now - started), (now - started) / COSTLY)
 
     def _judge(self, state: State, score: float) -> bool:
-        """Remember the best epoch; True when ``patience`` epochs brought nothing better."""
-        if state.best is None or score > state.best:
+        """Remember the best epoch and the weights to keep; True when ``patience`` epochs brought nothing better."""
+        better = state.best is None or score > state.best
+        if better:
             state.best, state.best_epoch = score, state.epoch
-            self._best_weights = {name: tensor.detach().clone() for name, tensor in self._job.network.state_dict().items()}
+        if better or self._keep_last:
+            self._best_weights = {name: tensor.detach().clone() for name, tensor in self._judged.state_dict().items()}
         return bool(self._patience) and state.epoch - state.best_epoch >= self._patience
 
     def _require_finite(self, state: State) -> None:
