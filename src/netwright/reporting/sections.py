@@ -79,17 +79,8 @@ def sections(contents: Contents) -> Section:
 
 def head(contents: Contents) -> Section:
     """The sentence and the key numbers."""
-    run, confusion = contents.summary, contents.confusion
+    run, sentence = contents.summary, headline(contents)
     part, metrics = sentences.spoken_for(run.metrics)
-    spoken = confusion if confusion and confusion.split == part else None
-    targets = contents.inputs.targets if contents.inputs else ()
-    sentence = sentences.headline(
-        run,
-        epochs=contents.planned_epochs,
-        examples=spoken.total if spoken else 0,
-        guessing=spoken.guessing if spoken else None,
-        target=targets[0] if len(targets) == 1 and contents.task == "regression" else "",
-    )
     telling = sentences.telling(metrics)
     number = formatting.metric(telling, metrics.get(telling), 3)
     return {
@@ -99,8 +90,27 @@ def head(contents: Contents) -> Section:
         "started": formatting.clipped(run.started.replace("T", " ")[:16], 40),
         "headline": sentence,
         "headline_html": _emphasised(sentence, number),
-        "facts": _facts(contents, part, metrics, spoken),
+        "facts": _facts(contents, part, metrics),
     }
+
+
+def headline(contents: Contents) -> str:
+    """What the run says in one sentence."""
+    spoken = _spoken(contents)
+    targets = contents.inputs.targets if contents.inputs else ()
+    return sentences.headline(
+        contents.summary,
+        epochs=contents.planned_epochs,
+        examples=spoken.total if spoken else 0,
+        guessing=spoken.guessing if spoken else None,
+        target=targets[0] if len(targets) == 1 and contents.task == "regression" else "",
+    )
+
+
+def _spoken(contents: Contents) -> Confusion | None:
+    """The confusions, if they are of the part of the data that speaks for the run."""
+    part, _ = sentences.spoken_for(contents.summary.metrics)
+    return contents.confusion if contents.confusion and contents.confusion.split == part else None
 
 
 def _emphasised(sentence: str, number: str) -> Markup:
@@ -113,8 +123,8 @@ def _fact(value: str, label: str, note: str = "") -> Section:
     return {"value": value, "label": label, "note": note}
 
 
-def _facts(contents: Contents, part: str, metrics: sentences.Metrics, spoken: Confusion | None) -> list[Section]:
-    run = contents.summary
+def _facts(contents: Contents, part: str, metrics: sentences.Metrics) -> list[Section]:
+    run, spoken = contents.summary, _spoken(contents)
     facts = []
     shown = [name for name in ("accuracy", sentences.telling(metrics), "r2", "mae", "loss") if name in metrics]
     for name in list(dict.fromkeys(shown))[:3]:

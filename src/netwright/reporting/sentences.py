@@ -14,7 +14,7 @@ Metrics = Mapping[str, float | None]
 HELD_OUT = ("test", "validation")
 ERRORS = ("mae", "rmse", "mse")  # of a regression, the most telling first
 SURE = 2.0  # standard deviations above guessing from which a share is more than guessing (one-sided 2.3 % false)
-LEARNED = 0.5  # share of the way from guessing to all right from which "learned" is said
+LEARNED = 0.5  # share of the way from guessing (of the mean, for values) to all right from which "learned" is said
 
 
 def headline(
@@ -23,7 +23,7 @@ def headline(
     """``small_resnet learned digits: 98.6 % of the held-out examples are right (validation), in 8 s``.
 
     ``epochs`` planned; ``examples`` held out; ``guessing``: the share that is right when the most frequent class is
-    always said; ``target``: the name of what a regression predicts. "Learned" is said of what is far from guessing.
+    always said; ``target``: the name of what a regression predicts. "Learned" needs evidence: see ``verdict``.
     """
     network, source = network_name(run.network) or "The network", source_name(run.source) or "its data"
     part, metrics = spoken_for(run.metrics)
@@ -38,18 +38,28 @@ def headline(
         of = f" of {epochs}" if epochs else ""
         verb = "is still learning" if run.state == "running" else "was stopped while learning"
         return f"{network} {verb} {source}: after epoch {run.epochs}{of}, {said}{time}"
-    accuracy = metrics.get("accuracy")
+    what = f"to predict {formatting.clipped(target, 40)} from {source}" if target else source
+    against = f", guessing gives {formatting.percent(guessing)}" if guessing is not None else ""
+    match verdict(metrics, guessing, examples):
+        case "learned":
+            return f"{network} learned {what}: {said}{time}"
+        case "not learned":
+            return f"{network} has not learned {what}: {said}{against or ', always saying the mean is no worse'}"
+        case _:
+            return f"{network} trained on {source}: {said}{against}{time}"
+
+
+def verdict(metrics: Metrics, guessing: float | None, examples: int) -> str:
+    """``learned`` or ``not learned`` where the numbers say so, else ``trained``."""
+    accuracy, explained = metrics.get("accuracy"), metrics.get("r2")
     if accuracy is not None and guessing is not None:
         spread = math.sqrt(max(guessing * (1 - guessing), 1e-12) / max(1, examples))
         if accuracy <= guessing + SURE * spread:
-            return f"{network} has not learned {source}: {said}, guessing gives {formatting.percent(guessing)}"
-        if accuracy - guessing < LEARNED * (1 - guessing):
-            return f"{network} trained on {source}: {said}, guessing gives {formatting.percent(guessing)}"
-    explained = metrics.get("r2")
-    what = f"to predict {formatting.clipped(target, 40)} from {source}" if target and accuracy is None else source
-    if accuracy is None and explained is not None and explained <= 0:
-        return f"{network} has not learned {what}: {said}, always saying the mean is no worse"
-    return f"{network} learned {what}: {said}{time}"
+            return "not learned"
+        return "learned" if accuracy - guessing >= LEARNED * (1 - guessing) else "trained"
+    if explained is not None and accuracy is None:
+        return "not learned" if explained <= 0 else "learned" if explained >= LEARNED else "trained"
+    return "trained"
 
 
 def quality(part: str, metrics: Metrics) -> str:
@@ -69,7 +79,7 @@ def quality(part: str, metrics: Metrics) -> str:
 def telling(metrics: Metrics) -> str:
     """The metric that says most: accuracy, another share, then an error, then the loss."""
     known = [name for name, value in metrics.items() if value is not None and math.isfinite(value)]
-    shares = [name for name in known if formatting.is_share(name) and not name.startswith("top")]
+    shares = [name for name in known if formatting.is_share(name) and not name.startswith("top") and "loss" not in name]
     order = ["accuracy", *shares, *(name for name in ERRORS if name in known), *known]
     return next((name for name in order if name in known), "")
 

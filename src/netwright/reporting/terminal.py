@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from netwright.errors import NetwrightError
 from netwright.records import Finding, RunSummary, Severity
-from netwright.reporting import formatting, sentences
+from netwright.reporting import contents, formatting, sections, sentences
 from netwright.reporting.progress import metrics_text
 
 if TYPE_CHECKING:
@@ -165,7 +167,15 @@ def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ())
     table.add_row(_text("run", "dim"), _text(run.directory))
     if report:
         table.add_row(_text("report", "dim"), _text(report))
-    parts: list[Any] = ["", _text(sentences.headline(run), "bold"), table]
+    parts: list[Any] = ["", _text(_sentence(run), "bold"), table]
     if found:
         parts += ["", findings(found)]
     return Group(*parts, "")
+
+
+def _sentence(run: RunSummary) -> str:
+    """The report's headline; what its directory does not say is not claimed."""
+    try:
+        return sections.headline(contents.read(Path(run.directory)))
+    except NetwrightError:
+        return sentences.headline(run)
