@@ -100,6 +100,7 @@ def _refused(path: Path, name: str, what: str) -> DataError:
 def _tar_entries(path: Path) -> Iterator[Entry]:
     info, ended = _header_class()
     with _opened(path) as file, tarfile.open(fileobj=file, mode="r:", tarinfo=info) as archive:
+        name = ""
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined] # or it would keep them all
             name = _checked(path, member.name)
@@ -122,7 +123,7 @@ def _tar_entries(path: Path) -> Iterator[Entry]:
             if name:
                 yield Entry(name, member.isdir(), member.size, read)
         if not ended:
-            raise EOFError("it lacks its end")
+            raise EOFError(f"what follows {name or 'its beginning'} is neither a member nor the end")
 
 
 def _header_class() -> tuple[type[tarfile.TarInfo], list[bool]]:
@@ -147,8 +148,6 @@ def _header_class() -> tuple[type[tarfile.TarInfo], list[bool]]:
             except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
                 ended.append(True)
                 raise
-            except (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError) as error:  # type: ignore[attr-defined]
-                raise tarfile.ReadError(f"a damaged header: {error}") from error
 
     return Header, ended
 
