@@ -22,7 +22,8 @@ def compare(
 ) -> int:
     """Show what differs between two recipes or runs.
 
-    Of runs their metrics as well. A run beside a recipe file is compared as it was asked for, so that what was left to be chosen is no difference.
+    Of runs their metrics as well. A run beside a recipe file is compared as it was asked for, so that what was left to
+    be chosen is no difference.
     """
     directories = [None if is_recipe(subject) else runs.find(subject, out) for subject in (first, second)]
     both = None not in directories
@@ -47,7 +48,7 @@ def compare(
     ]
     terminal.show(terminal.difference(found, *names))
     if ran:
-        _show_metrics(ran, names)
+        _show_metrics(list(ran.values()))
     return 0
 
 
@@ -56,27 +57,20 @@ def _recipe(directory: Path, resolved: bool) -> Recipe:
     return run.recipe() if resolved else run.requested()
 
 
-def _show_metrics(ran: dict[str, RunSummary], names: list[str]) -> None:
+def _show_metrics(ran: list[RunSummary]) -> None:
     from netwright.reporting import formatting, terminal
 
-    both = [ran.get(name) for name in ("first", "second")]
     rows = dict.fromkeys(
-        (part, metric)
-        for part in ("validation", "test")
-        for run in both
-        if run is not None
-        for metric in run.metrics.get(part, {})
+        (part, metric) for part in ("validation", "test") for run in ran for metric in run.metrics.get(part, {})
     )
+    names = [run.name for run in ran]
     table = printing.table("metric", *names, right=names)
     for part, metric in rows:
-        values = [run.metrics.get(part, {}).get(metric) if run is not None else None for run in both]
-        table.add_row(
-            printing.cell(f"{part} {formatting.metric_name(metric)}"),
-            *(printing.cell(formatting.metric(metric, value)) for value in values),
-        )
+        values = [formatting.metric(metric, run.metrics.get(part, {}).get(metric)) for run in ran]
+        table.add_row(*map(printing.cell, (f"{part} {formatting.metric_name(metric)}", *values)))
     if rows:
         print()
         terminal.show(table)
-    for run in ran.values():
+    for run in ran:
         if run.state != "finished":
             printing.note(f"{run.name} is {run.state}: its metrics are those of its last epoch")

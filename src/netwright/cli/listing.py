@@ -82,7 +82,9 @@ _TABLES: dict[str, dict[str, str]] = {
 def _networks() -> dict[str, str]:
     from netwright.nn.zoo import NETWORKS
 
-    rows = {name: (network.__doc__ or "").strip().partition("\n")[0] for name, network in NETWORKS.items()}
+    rows = {
+        name: (network.__doc__ or "").strip().partition("\n")[0].replace("``", "") for name, network in NETWORKS.items()
+    }
     return rows | {"file.py:Name": "a torch.nn.Module of yours in a file", "package.module:Name": "one in a package"}
 
 

@@ -44,6 +44,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "env": ("netwright.cli.env:env", "[OPTIONS]"),
     "completion": ("netwright.cli.completion:completion", "SHELL"),
 }
+STANDARD_INPUT = "<standard input>"  # stands for - where options are read: a lone hyphen would be taken for one
+# What the file system says of a place that the user has named.
+PLACES = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -151,7 +154,8 @@ def _run(arguments: list[str]) -> int:
 
     as_json = "--json" in arguments
     with printing.documents_only() if as_json else contextlib.nullcontext():
-        return _guarded(lambda: application()(arguments), arguments, as_json)
+        words = [STANDARD_INPUT if word == "-" else word for word in arguments]
+        return _guarded(lambda: application()(words), arguments, as_json)
 
 
 def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> int:
@@ -173,6 +177,10 @@ def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> 
         return WRONG_USAGE
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    except PLACES as error:
+        place = NetwrightError(str(error.filename or "the file system"), error.strerror or str(error))
+        printing.error(place, as_json)
+        return FAILED
     except Exception as error:
         import traceback
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from netwright.cli import printing
+from netwright.cli import main, printing
 from netwright.cli.options import OUTPUT, Json, Out, Trust, option
 from netwright.errors import UsageError
 from netwright.runs import DEFAULT_FOLDER
@@ -16,6 +16,7 @@ from netwright.runs import DEFAULT_FOLDER
 if TYPE_CHECKING:
     from netwright.predicting import Prediction, Predictor
 
+STANDARD_INPUT = Path(main.STANDARD_INPUT)
 SHOWN = 5  # classes of a multi-label prediction in the table
 
 
@@ -36,20 +37,23 @@ def predict(
 ) -> int:
     """Apply a run to pictures, tables, sounds or arrays.
 
-    The examples are prepared as in training. A file that cannot be read stops everything with its name, unless --skip-broken is given; if nothing is left then,
-    that is an error too. JSON has the probabilities of all classes, or of the --top ones.
+    The examples are prepared as in training. A file that cannot be read stops everything with its name, unless
+    --skip-broken is given; if nothing is left then, that is an error too. JSON has the probabilities of all classes,
+    or of the --top ones.
     """
     if not files:
         raise UsageError("netwright predict", "no file", "pictures, tables, sounds, arrays, folders, or -", "--help")
     if csv and json:
         raise UsageError("--csv", "together with --json", "one of them")
-    if Path("-") in files and len(files) > 1:
+    if STANDARD_INPUT in files and len(files) > 1:
         raise UsageError("-", f"standard input and {len(files) - 1} files", "one or the other")
     from netwright import workbench
     from netwright.predicting import Predictor
 
     predictor = Predictor(workbench.load(run, folder=out, trust=trust), top=top, skip_broken=skip_broken)
-    found = _counted(predictor.standard_input(sys.stdin.buffer) if files == [Path("-")] else predictor(list(files)))
+    found = _counted(
+        predictor.standard_input(sys.stdin.buffer) if files == [STANDARD_INPUT] else predictor(list(files))
+    )
     if json:
         printing.document({"run": str(predictor.directory), "predictions": list(found), "skipped": predictor.skipped})
     elif csv:

@@ -51,10 +51,10 @@ def error(problem: NetwrightError, as_json: bool = False) -> None:
         note(str(problem))
     else:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(Text.assemble(("error", "bold red"), "     ", (problem.where, "bold")))
+        console.print(Text.assemble(("error", "bold red"), "       ", (problem.where, "bold")))
         for name, text in parts.items():
             if text:
-                console.print(Text.assemble("  ", (name.ljust(8), "dim"), text))
+                console.print(Text.assemble("  ", (name.ljust(10), "dim"), text))
     if as_json:
         document({"error": {"where": problem.where, **parts}})
 

@@ -39,6 +39,8 @@ def runs(
 ) -> int:
     """List the runs in a folder, or delete some."""
     if delete is not None:
+        if not delete:
+            raise UsageError("--delete", "no run", "names of runs", "netwright runs")
         given = {"--state": state, "--source": source, "--network": network, "--sort": sort != "name"}
         filters = [name for name, value in given.items() if value]
         if filters:

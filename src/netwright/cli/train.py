@@ -121,7 +121,7 @@ def _carry_out(action: Any, folder: Path, json: bool, quiet: bool, tensorboard: 
         printing.note(f"Stopped and saved. Go on with:  netwright train --resume {Path(name).name}{elsewhere}")
         return 130
     if json:
-        printing.document(run)
+        printing.document(run.to_dict())
     elif quiet:
         print(run.directory)
     else:

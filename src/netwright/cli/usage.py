@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cyclopts import CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from netwright.cli.main import VERBS
 from netwright.errors import UsageError, nearest
 from netwright.recipe.reading import keys
 
-LIKELY = 0.7  # how alike a word must be to one that is offered instead
+_KINDS = {int: "a whole number", int | None: "a whole number", float: "a number"}
 
 
 def explained(problem: CycloptsError, arguments: list[str]) -> UsageError:
@@ -26,6 +26,13 @@ def explained(problem: CycloptsError, arguments: list[str]) -> UsageError:
         case UnusedCliTokensError():
             words = " ".join(problem.unused_tokens or [])
             return UsageError(command, f"{words!r}, which is one argument too many", "", f"{command} --help")
+        case CoercionError(argument=argument, token=token) if argument is not None and token is not None:
+            known = list(argument.get_choices(force=True) or ())
+            expected = " or ".join(known) if len(known) < 3 else f"one of {', '.join(known)}"
+            place = f"{command} {token.keyword or argument.name.lstrip('-').upper()}"
+            if known:
+                return UsageError(place, repr(token.value), expected, nearest(token.value, known) or "")
+            return UsageError(place, repr(token.value), _KINDS.get(argument.hint, ""), f"{command} --help")
     return UsageError(command, _sentence(problem), "", f"{command} --help")
 
 
