@@ -146,7 +146,7 @@ def test_several_inputs_by_place_and_by_name() -> None:
         assert np.array_equal(given.parts["validation"].inputs[0], X)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=30), st.lists(st.integers(0, 30), min_size=1, max_size=30))
 def test_output_i_is_label_i(train: list[int], validation: list[int]) -> None:
     """Law: labels keep their value in every part, and the classes reach the largest of all."""
@@ -213,7 +213,7 @@ def seen(batches: Iterator[Batch]) -> list[list[int]]:
     return [batch.inputs[0][:, 0].int().tolist() for batch in batches]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=35, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**31), st.integers(0, 5), st.data())
 def test_an_epoch_is_a_permutation_that_resumes(
     count: int, size: int, seed: int, epoch: int, data: st.DataObject
