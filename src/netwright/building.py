@@ -56,11 +56,12 @@ def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss
 
     Without ``material`` (at prediction, where nothing is learned) there are no class weights.
     """
-    counts, outputs = None, len(inputs.targets) if inputs.task == "regression" else len(inputs.classes)
+    counts: list[float] | None = None
+    outputs = len(inputs.targets) if inputs.task == "regression" else len(inputs.classes)
     if isinstance(material, Examples) and material.task == "classification" and loss is None:
         targets = material.parts["train"].part_targets()
-        counts = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
-        counts = [float(count) for count in counts]
+        totals = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
+        counts = [float(total) for total in totals]
     if loss is not None:
         return OwnObjective(loss, inputs.task)
     if recipe.objective.loss == "python":

@@ -20,7 +20,7 @@ from netwright.data.examples import Examples, Part, Task, facts
 from netwright.data.loading import ArrayBatches
 from netwright.errors import NetworkError, UsageError
 from netwright.nn import keeping
-from netwright.preprocess import ArrayPreprocess, InputFile, apply, input_shape, measure
+from netwright.preprocess import ArrayPreprocess, InputFile, apply, input_shape, measure, raw_shape
 from netwright.recipe import defaults, from_dict
 from netwright.recipe.schema import Recipe
 from netwright.training import loop as loops
@@ -142,7 +142,7 @@ class _NetworkEstimator(BaseEstimator):
     def _outputs(self, X: Array) -> torch.Tensor:
         check_is_fitted(self, "network_")
         X = validate_data(self, X, reset=False, dtype=np.float32)
-        raw = X.reshape(len(X), *self.preprocess_.shape)
+        raw = X.reshape(len(X), *raw_shape(self.preprocess_))
         batches = ArrayBatches(
             Part((np.ascontiguousarray(raw),), np.zeros(len(raw), np.int64)),
             (lambda piece: piece,),

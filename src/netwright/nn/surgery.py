@@ -141,7 +141,7 @@ def _fold(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
     mode = module.training
     module.eval(), norm.eval()
     fuse: Any = fusion.fuse_linear_bn_eval if isinstance(module, nn.Linear) else fusion.fuse_conv_bn_eval
-    _put(network, surgery.module, fuse(module, norm).train(mode))  # type: ignore[arg-type]
+    _put(network, surgery.module, fuse(module, norm).train(mode))
     _put(network, str(surgery.arguments["norm"]), nn.Identity())
 
 

@@ -73,7 +73,7 @@ def _grey(pixels: Floats) -> Floats:
     if pixels.shape[1] == 1:
         return pixels
     red, green, blue = (pixels[:, i : i + 1] for i in range(3))
-    return np.float32(LUMA[0]) * red + np.float32(LUMA[1]) * green + np.float32(LUMA[2]) * blue
+    return np.float32(LUMA[0]) * red + np.float32(LUMA[1]) * green + np.float32(LUMA[2]) * blue  # type: ignore[no-any-return]
 
 
 def _binary(pixels: Floats) -> Floats:
