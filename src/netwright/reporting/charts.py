@@ -122,13 +122,19 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def tick_texts(ticks: Sequence[float]) -> list[str]:
-    """The ticks with as many decimals as they need, the same for all."""
+    """The ticks with as many digits as tell them apart, the same number of decimals for all."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
+    near = 1e-3 * min((abs(other - one) for one, other in itertools.pairwise(ticks)), default=largest)
     if largest < 1e6 and (largest >= 1e-3 or largest == 0):
         for decimals in range(7):
-            if all(abs(tick - float(f"{tick:.{decimals}f}")) <= 1e-9 * largest for tick in ticks):
+            if all(abs(tick - float(f"{tick:.{decimals}f}")) <= near for tick in ticks):
                 return [f"{tick:.{decimals}f}".replace("-", "−") for tick in ticks]
-    return [formatting.number(tick, 3) for tick in ticks]
+    texts: list[str] = []
+    for digits in range(3, 18):
+        texts = [formatting.number(tick, digits) for tick in ticks]
+        if all(abs(float(text.replace("−", "-")) - tick) <= near for text, tick in zip(texts, ticks)):
+            break
+    return texts
 
 
 def percent_texts(ticks: Sequence[float]) -> list[str]:
@@ -150,9 +156,10 @@ class _Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = math.log(value) if self.log else value
-        return self.start + (value / 2 - low / 2) / (high / 2 - low / 2) * (self.end - self.start)
+        low, high, value = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        half = high / 2 - low / 2  # halves, because a difference of the largest numbers is not one
+        share = (value / 2 - low / 2) / half if half > 0 else 0.5
+        return self.start + share * (self.end - self.start)
 
 
 Ticks = Sequence[tuple[float, str]]
@@ -469,7 +476,7 @@ def wave(values: Sequence[float], *, label: str) -> str:
     if not known:
         return ""
     low, high = min(known), max(known)
-    y_axis = _Axis(low, high, 56, 4) if high > low else _Axis(low - 1, low + 1, 56, 4)
+    y_axis = _Axis(low, high, 56, 4)
     step = 116 / max(1, len(known) - 1)
     d = "M" + "L".join(f"{2 + at * step:.1f} {y_axis.at(value):.1f}" for at, value in enumerate(known))
     return tag("svg", tag("path", d=d), class_="wave", viewBox="0 0 120 60", role="img", aria_label=label)

@@ -56,7 +56,7 @@ def number(value: float | None, digits: int = 4) -> str:
     if value == 0:
         return "0"
     if not 1e-4 <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.{max(0, digits - 2)}e}".split("e")
+        mantissa, exponent = f"{value:.{max(0, digits - 1)}e}".split("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}".replace("-", "−")
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
