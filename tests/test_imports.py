@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "sourcing": BASE | {"recipe", "preprocess", "data", "building", "training"},
     "building": BASE | {"recipe", "preprocess", "data", "nn", "objectives", "optim"},
     "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
-    "reporting": BASE | {"recipe", "runs", "preprocess", "data", "files"},
+    "reporting": BASE | {"recipe", "runs", "preprocess", "data", "files", "__init__"},
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
     "workbench": {"*"},
     "adapters": {"*"},

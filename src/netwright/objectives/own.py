@@ -26,7 +26,7 @@ class OwnObjective:
         if isinstance(self.loss, nn.Module) and reduction in ("mean", "sum"):
             setattr(self.loss, "reduction", "none")  # noqa: B010 - a module's attribute that is not declared
             try:
-                each = self.loss(outputs, targets)
+                each: torch.Tensor = self.loss(outputs, targets)
             finally:
                 setattr(self.loss, "reduction", reduction)  # noqa: B010
             if each.ndim and len(each) == len(targets):

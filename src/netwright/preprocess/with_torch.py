@@ -7,6 +7,7 @@ than in its body, so the batch's size and the number of threads would show), and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -153,7 +154,10 @@ def _from_lines(lines: Tensor, like: Tensor) -> Tensor:
 
 
 class _Cells:
-    """Cells (N, columns) → features (N, F): every feature knows its column, and its code where it is a category."""
+    """Cells (N, columns) → features (N, F): every feature knows its column, and its code where it is a category.
+
+    A missing number (NaN) is the mean, 0 after normalising.
+    """
 
     def __init__(self, record: TablePreprocess, device: torch.device, compute: torch.dtype, dtype: torch.dtype) -> None:
         self.compute, self.dtype, self.columns = compute, dtype, len(record.columns)
@@ -179,9 +183,9 @@ class _Cells:
             )
         cells = raw.to(self.compute)
         if self.only_numbers:
-            return ((cells - self.mean) / self.std).to(self.dtype)
+            return ((cells - self.mean) / self.std).nan_to_num_(0.0, math.inf, -math.inf).to(self.dtype)
         cells = cells.index_select(1, self.column)
-        numbers = (cells - self.mean) / self.std
+        numbers = ((cells - self.mean) / self.std).nan_to_num_(0.0, math.inf, -math.inf)
         return torch.where(self.is_category, (cells == self.code).to(self.compute), numbers).to(self.dtype)
 
 
