@@ -78,7 +78,7 @@ def test_the_order_of_the_rows_and_the_pieces_do_not_matter(monkeypatch):
     rows = rng.permutation(50)[:33]
     record = ArrayPreprocess(shape=(3,))
     whole = measure(record, raw, rows)
-    monkeypatch.setattr(with_numpy, "MEASURE_ROWS", 7)
+    monkeypatch.setattr(with_numpy, "MEASURE_BYTES", 7)
     for order in (rows, np.sort(rows), rows[::-1]):
         pieces = measure(record, raw, order)
         assert pieces.mean == pytest.approx(whole.mean, rel=1e-12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -16,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 # ITU-R BT.601 luma, and the analogue U and V that belong to it.
 LUMA = (0.299, 0.587, 0.114)
 U_SCALE, V_SCALE = 0.492, 0.877
-MEASURE_ROWS = 4096  # examples in memory as floats while statistics are measured
+MEASURE_BYTES = 1 << 20  # as double precision, in memory while statistics are measured
 
 
 def apply(record: Preprocess, raw: Array) -> Array:
@@ -127,8 +128,8 @@ _SPACES: dict[str, Callable[[Floats], Floats]] = {
 def measure(record: Preprocess, raw: Array, rows: npt.NDArray[np.int64] | None = None) -> Preprocess:
     """The record with mean and deviation of the given rows (the training part), measured in double precision.
 
-    Costs one pass over those rows in pieces of ``MEASURE_ROWS``. A constant channel keeps deviation 1. Missing table
-    cells (NaN) do not count.
+    Costs one pass over those rows in pieces of ``MEASURE_BYTES`` (a few times that for computed colours). A constant
+    channel keeps deviation 1. Missing table cells (NaN) do not count.
     """
     if isinstance(record, ArrayPreprocess) and record.scale is None:
         return record
@@ -173,5 +174,6 @@ def _measure_table(record: TablePreprocess, cells: Array, rows: npt.NDArray[np.i
 
 def _pieces(raw: Array, rows: npt.NDArray[np.int64] | None) -> Iterator[Array]:
     length = len(raw) if rows is None else len(rows)
-    for start in range(0, length, MEASURE_ROWS):
-        yield raw[start : start + MEASURE_ROWS] if rows is None else raw[np.sort(rows[start : start + MEASURE_ROWS])]
+    step = max(1, MEASURE_BYTES // (8 * max(1, math.prod(raw.shape[1:]))))
+    for start in range(0, length, step):
+        yield raw[start : start + step] if rows is None else raw[np.sort(rows[start : start + step])]
