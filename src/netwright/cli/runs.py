@@ -47,7 +47,7 @@ def runs(
             raise UsageError("--delete", f"together with {', '.join(filters)}", "names of runs alone")
         return _delete(delete, out, yes, json)
     if yes:
-        raise UsageError("--yes", "without --delete", "--delete RUN… --yes")
+        raise UsageError("--yes", "without --delete", "both", "--delete RUN… --yes")
     found = [run for run in summaries(out) if _wanted(run, state, source, network)]
     found.sort(key=lambda run: _rank(run, sort))
     if json:

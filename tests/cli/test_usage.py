@@ -1,0 +1,138 @@
+"""Wrong usage: exit code 2, the nearest name, and in JSON one document."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Says = Callable[..., Any]
+
+
+WRONG = [
+    (["trian"], "'trian'", "train"),
+    (["nothing-like-it"], "'nothing-like-it'", "netwright --help"),
+    (["--jsn"], "'--jsn'", "netwright --help"),
+    (["train", "--epoch", "3"], "--epoch", "--epochs"),
+    (["train", "--epochs3"], "--epochs3", "--epochs"),
+    (["train", "digits", "--weight-decay", "3"], "--weight-decay", "--set train.weight_decay=VALUE"),
+    (["train", "digits", "--label-smoothing=0.1"], "--label-smoothing", "--set objective.label_smoothing=VALUE"),
+    (["train", "digits", "another"], "'another'", "netwright train --help"),
+    (["train", "digits", "--lr"], "--lr requires an argument", "netwright train --help"),
+    (["train", "digits", "--epochs", "3", "--epochs", "4"], "--epochs specified multiple", "netwright train --help"),
+    (["train", "digits", "--epochs", "ten"], "'ten'", "train.epochs=auto"),
+    (["train", "digits", "--epochs", "0"], "0", "train.epochs=auto"),
+    (["train", "digits", "--lr", "-0.1"], "-0.1", "train.lr=auto"),
+    (["train", "digits", "--optimizer", "adm"], "'adm'", "train.optimizer=adam"),
+    (["train", "digits", "--schedule", "cosin"], "'cosin'", "train.schedule=cosine"),
+    (["train", "digits", "--precision", "fp8"], "'fp8'", "train.precision=fp32"),
+    (["train", "digits", "--set", "train.epoch=3"], "an unknown key", "train.epochs"),
+    (["train", "digits", "--set", "train.epochs"], "'train.epochs'", "--set train.epochs=12"),
+    (["train", "digits", "--set", "train.epochs=3", "--set", "train.epochs=4"], "3 and 4", "--set train.epochs=4"),
+    (["train", "digits", "--set", "data.source=other"], "'other' beside the source 'digits'", ""),
+    (["train", "absent.yaml"], "no such file", "netwright init"),
+    (["train", "digits", "--resume", "last"], "together with digits", "train, which starts a new run"),
+    (["train", "--resume", "last", "--epochs", "3"], "together with train.epochs=3", "train, which starts a new run"),
+    (["train", "--resume", "last", "--set", "seed=3"], "together with --set seed=3", "train, which starts a new run"),
+    (["train", "--resume", "last", "--print-recipe"], "together with --print-recipe", "leave one out"),
+    (["train", "digits", "--print-recipe", "--quiet"], "together with --quiet", "leave one out"),
+    (["train", "--resume", "last", "--out", "absent"], "no run in absent", "netwright train digits"),
+    (["predict"], "requires an argument", "netwright predict --help"),
+    (["predict", "last"], "no file", "--help"),
+    (["predict", "last", "a.png", "--top", "two"], "'two'", "netwright predict --help"),
+    (["predict", "last", "-", "a.png"], "standard input and 1 files", ""),
+    (["runs", "--stat", "finished"], "--stat", "--state"),
+    (["runs", "--state", "finishd"], "'finishd'", "finished"),
+    (["runs", "--yes"], "without --delete", "--delete RUN… --yes"),
+    (["runs", "--delete", "a", "--state", "empty"], "together with --state", ""),
+    (["runs", "--delete"], "no run", "netwright runs"),
+    (["report", "absent", "--out", "nowhere"], "no run there", "netwright runs"),
+    (["compare", "one.yaml"], "requires an argument", "netwright compare --help"),
+    (["init", "recipe.txt"], "a name with another ending", "recipe.txt.yaml"),
+    (["list", "network"], "'network'", "networks"),
+    (["list"], "requires an argument", "netwright list --help"),
+    (["completion", "tcsh"], "'tcsh'", ""),
+    (["env", "--jso"], "--jso", "--json"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "got", "suggestion"), WRONG, ids=[" ".join(words) for words, *_ in WRONG])
+def test_wrong_usage(
+    words: list[str], got: str, suggestion: str, says: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = says(*words)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error  ")
+    assert got in said.err
+    assert "Traceback" not in said.err
+    tries = [line.strip().removeprefix("try").strip() for line in said.err.splitlines() if line.startswith("  try")]
+    assert tries == ([suggestion] if suggestion else [])
+    assert not list(tmp_path.iterdir()), "nothing is left behind"
+
+
+@pytest.mark.parametrize("words", [words for words, *_ in WRONG[::4] if "--json" not in words], ids=" ".join)
+def test_wrong_usage_in_json_is_one_document(
+    words: list[str], says: Says, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = says(*words, "--json")
+    assert said.code == 2
+    assert set(said.document) == {"error"}
+    assert set(said.document["error"]) == {"where", "got", "expected", "try"}
+    assert said.err
+
+
+def test_what_nobody_foresaw_keeps_its_traceback(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("a planted fault")
+
+    monkeypatch.setattr("netwright.environment.report", broken)
+    said = says("env", "--json")
+    assert said.code == 1
+    assert "Traceback" in said.err
+    assert "a planted fault" in said.err
+    assert said.document == {
+        "error": {"where": "ZeroDivisionError", "got": "a planted fault", "expected": "", "try": ""}
+    }
+
+
+def test_what_code_of_the_users_prints_is_kept_out_of_the_document(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talkative() -> dict[str, float]:
+        print("hello")
+        return {"value": float("nan")}
+
+    monkeypatch.setattr("netwright.environment.report", talkative)
+    said = says("env", "--json")
+    assert said.document == {"value": None}
+    assert "hello" in said.err
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError])
+def test_stops_without_a_traceback(kind: type[BaseException], says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped() -> None:
+        raise kind
+
+    monkeypatch.setattr("netwright.environment.report", stopped)
+    monkeypatch.setattr("os.dup2", lambda *unused: None)
+    said = says("env")
+    assert said.code == (130 if kind is KeyboardInterrupt else 0)
+    assert "Traceback" not in said.err
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    command = f"{sys.executable} -m netwright list keys | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_place_that_cannot_be(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = says("init", tmp_path / "file" / "recipe.yaml", "--json")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert str(tmp_path / "file") in said.document["error"]["where"]
