@@ -32,7 +32,8 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
 
 def rule(facts: DataFacts) -> dict[str, Any]:
     """The default of every ``auto`` key for these facts. Where the numbers come from: docs/recipe.md, "The rule"."""
-    picture = facts.kind == "image" and len(facts.input_shape) == 3 and min(facts.input_shape[1:]) >= 4
+    shape = facts.input_shape
+    picture = facts.kind in ("image", "array") and len(shape) == 3 and min(shape[1:]) >= 4
     chosen = {
         "data.task": facts.task,
         "objective.loss": LOSSES[facts.task],
