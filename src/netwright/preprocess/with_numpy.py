@@ -24,7 +24,9 @@ def apply(record: Preprocess, raw: Array) -> Array:
     """Raw (N, ...) → network input (N, ...), ``float32`` (integer arrays without a scale stay integers)."""
     match record:
         case ImagePreprocess():
-            return _normalised(planes(record.channels, raw.astype(np.float32) / np.float32(255)), record.mean, record.std)
+            return _normalised(
+                planes(record.channels, raw.astype(np.float32) / np.float32(255)), record.mean, record.std
+            )
         case SeriesPreprocess():
             return _normalised(raw.astype(np.float32) / np.float32(32768), record.mean, record.std)
         case TablePreprocess():
