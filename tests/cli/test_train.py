@@ -97,7 +97,7 @@ def test_print_recipe_decides_everything_and_trains_nothing(says: Says, tmp_path
     assert "small_resnet" in unknown.err
 
 
-# ------------------------------------------------------------------------------------------------ what is said at the end
+# ------------------------------------------------------------------------------------------------ at the end
 
 
 def test_the_document_at_the_end(says: Says, tmp_path: Path) -> None:
