@@ -157,7 +157,9 @@ def test_rows_can_be_read_while_they_are_written_and_rewound(tmp_path: Path) -> 
     log.series("loss", 3, [1.0])
     log.epoch(EpochRow(epoch=2, step=3, split="train", metrics={"loss": 1.0}))
     log.measurement(Measurement(probe="gradient", step=3, unit="1", values=(1.0, None), layer="a"))
-    log.finding(3, Finding(code="non-finite", severity="error", where="a", evidence=(Evidence(what="loss", value=1.0),)))
+    log.finding(
+        3, Finding(code="non-finite", severity="error", where="a", evidence=(Evidence(what="loss", value=1.0),))
+    )
     log.detail("confusion", 3, {"counts": [[1]]})
     log.flush()
     assert reader.series("loss") == ([1, 2, 3], [3.0, 2.0, 1.0])

@@ -40,7 +40,9 @@ def device(recipe: Recipe) -> torch.device:
         torch.empty(0, device=place)
     except (RuntimeError, AssertionError) as error:
         text = str(error).splitlines()[0]
-        raise RecipeError("train.device", f"{name!r} ({text})", "a device of this machine", "--set train.device=cpu") from error
+        raise RecipeError(
+            "train.device", f"{name!r} ({text})", "a device of this machine", "--set train.device=cpu"
+        ) from error
     return place
 
 
@@ -94,12 +96,16 @@ def rate(recipe: Recipe, epochs: int, steps_per_epoch: int) -> Callable[[int], f
     return schedules.factor(recipe.train, epochs * steps_per_epoch, steps_per_epoch)
 
 
-def batches(recipe: Recipe, examples: Examples, part: str, place: torch.device, *, training: bool = False) -> ArrayBatches:
+def batches(
+    recipe: Recipe, examples: Examples, part: str, place: torch.device, *, training: bool = False
+) -> ArrayBatches:
     """Batches of a part: shuffled and augmented for training, in order otherwise."""
     augment = None
     if training:
         first = examples.preprocess[0]
-        augmenter = Augmenter(recipe.augment, recipe.seed, first, classes=examples.outputs if examples.task == "classification" else None)
+        augmenter = Augmenter(
+            recipe.augment, recipe.seed, first, classes=examples.outputs if examples.task == "classification" else None
+        )
         augment = augmenter if augmenter.active else None
     size = recipe.train.batch_size if training else max(EVALUATION_BATCH, 1)
     assert isinstance(size, int)

@@ -56,7 +56,9 @@ def extras() -> dict[str, dict[str, Any]]:
         found[name] = {
             "purpose": purpose,
             "usable": not missing,
-            "versions": {module: version(_DISTRIBUTIONS.get(module, module)) for module in modules if module not in missing},
+            "versions": {
+                module: version(_DISTRIBUTIONS.get(module, module)) for module in modules if module not in missing
+            },
             "missing": missing,
             "install": f'pip install "netwright[{name}]"' if missing else "",
         }

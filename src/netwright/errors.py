@@ -66,7 +66,11 @@ class MissingExtraError(NetwrightError, ImportError):
 
     def __init__(self, where: str, got: str = "", expected: str = "", suggestion: str = "", *, extra: str = "") -> None:
         if extra:
-            got, expected, suggestion = "an optional dependency that is missing", extra, f'pip install "netwright[{extra}]"'
+            got, expected, suggestion = (
+                "an optional dependency that is missing",
+                extra,
+                f'pip install "netwright[{extra}]"',
+            )
         super().__init__(where, got, expected, suggestion)
 
 
@@ -81,7 +85,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return found[0] if found else None
 
 
-def unknown_name(where: str, name: str, known: Iterable[str], error: type[NetwrightError] = UsageError) -> NetwrightError:
+def unknown_name(
+    where: str, name: str, known: Iterable[str], error: type[NetwrightError] = UsageError
+) -> NetwrightError:
     """The error for a name that is not among the known ones; it offers the nearest."""
     candidates = sorted(known)
     near = nearest(name, candidates)

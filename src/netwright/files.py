@@ -86,7 +86,10 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC or error.errno == getattr(errno, "EDQUOT", None):
             raise RunError(
-                str(path), "a full disk", "room to write; what was saved before is whole", "free space, then train --resume"
+                str(path),
+                "a full disk",
+                "room to write; what was saved before is whole",
+                "free space, then train --resume",
             ) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise RunError(

@@ -99,7 +99,9 @@ def find(subject: str | Path, folder: Path | str = DEFAULT_FOLDER) -> Path:
             return path
     names = [path.name for path in list_directories(folder)]
     near = nearest(Path(subject).name, names)
-    raise UsageError(str(subject), "no run there", f"the directory of a run, a name in {folder}, or last", near or "netwright runs")
+    raise UsageError(
+        str(subject), "no run there", f"the directory of a run, a name in {folder}, or last", near or "netwright runs"
+    )
 
 
 def list_directories(folder: Path | str = DEFAULT_FOLDER) -> list[Path]:
@@ -107,7 +109,9 @@ def list_directories(folder: Path | str = DEFAULT_FOLDER) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _is_run(path))
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _is_run(path)
+    )
 
 
 def _is_run(path: Path) -> bool:
@@ -160,7 +164,9 @@ class RunDirectory:
         fields = self.read_json(file_name)
         version = fields.get("version", 1) if isinstance(fields, dict) else None
         if version != VERSION:
-            raise RunError(str(self.path / file_name), f"version {version}", f"version {VERSION}", "the netwright that wrote it")
+            raise RunError(
+                str(self.path / file_name), f"version {version}", f"version {VERSION}", "the netwright that wrote it"
+            )
         try:
             return kind.from_dict(fields)
         except msgspec.ValidationError as error:
@@ -181,7 +187,9 @@ class RunDirectory:
         except OSError as error:
             self._lock_file.close()
             self._lock_file = None
-            raise RunError(str(self.path), "a run that another process is writing", "one writer", "wait for it, or train anew") from error
+            raise RunError(
+                str(self.path), "a run that another process is writing", "one writer", "wait for it, or train anew"
+            ) from error
         return self
 
     def unlock(self) -> None:
@@ -209,7 +217,10 @@ class RunDirectory:
         current = dict(self.read_json("current.json"))
         if current.get("version") != VERSION:
             raise RunError(
-                str(self.path), f"a run of version {current.get('version')}", f"version {VERSION}", "the netwright that wrote it"
+                str(self.path),
+                f"a run of version {current.get('version')}",
+                f"version {VERSION}",
+                "the netwright that wrote it",
             )
         return current
 
@@ -258,10 +269,14 @@ class RunDirectory:
         """The folder of the last or the best checkpoint."""
         name = self.current().get(which)
         if not name:
-            raise RunError(str(self.path), "no checkpoint yet", "a run that has trained for a few seconds", "netwright train")
+            raise RunError(
+                str(self.path), "no checkpoint yet", "a run that has trained for a few seconds", "netwright train"
+            )
         path = self.path / "checkpoints" / Path(str(name)).name
         if not path.is_dir():
-            raise RunError(str(path), "a checkpoint that is missing", "the folder that current.json names", "train anew")
+            raise RunError(
+                str(path), "a checkpoint that is missing", "the folder that current.json names", "train anew"
+            )
         return path
 
     # ---- rows
@@ -315,9 +330,13 @@ def _connect(path: Path, *, write: bool) -> sqlite3.Connection:
 def _explained(path: Path, error: sqlite3.Error) -> RunError:
     text = str(error)
     if "full" in text or "disk I/O" in text:
-        return RunError(str(path), "a full disk", "room to write; what was saved before is whole", "free space, then train --resume")
+        return RunError(
+            str(path), "a full disk", "room to write; what was saved before is whole", "free space, then train --resume"
+        )
     if "readonly" in text or "unable to open" in text:
-        return RunError(str(path), f"a file that cannot be opened or written ({text})", "a writable folder", "--out FOLDER")
+        return RunError(
+            str(path), f"a file that cannot be opened or written ({text})", "a writable folder", "--out FOLDER"
+        )
     return RunError(str(path), f"a damaged database ({text})", "the database of a run")
 
 
@@ -339,13 +358,17 @@ class Log:
     def epoch(self, row: EpochRow) -> None:
         metrics = json.dumps(to_builtin(row.metrics))
         self._add(
-            "insert or replace into epochs values (?, ?, ?, ?, ?)", (row.epoch, row.split, row.step, row.seconds, metrics)
+            "insert or replace into epochs values (?, ?, ?, ?, ?)",
+            (row.epoch, row.split, row.step, row.seconds, metrics),
         )
 
     def measurement(self, row: Measurement) -> None:
         values = [float("nan") if value is None else value for value in row.values]
         blob = struct.pack(f"<{len(values)}f", *values)
-        self._add("insert or replace into measurements values (?, ?, ?, ?, ?)", (row.step, row.probe, row.layer, row.unit, blob))
+        self._add(
+            "insert or replace into measurements values (?, ?, ?, ?, ?)",
+            (row.step, row.probe, row.layer, row.unit, blob),
+        )
 
     def finding(self, step: int, finding: Finding) -> None:
         self._add("insert into findings (step, finding) values (?, ?)", (step, finding.to_json()))
@@ -398,7 +421,9 @@ class Reader:
         self._connection = _connect(path, write=False)
         version = self._connection.execute("select value from about where key = 'version'").fetchone()
         if version is None or version[0] != str(VERSION):
-            raise RunError(str(path), f"version {version and version[0]}", f"version {VERSION}", "the netwright that wrote it")
+            raise RunError(
+                str(path), f"version {version and version[0]}", f"version {VERSION}", "the netwright that wrote it"
+            )
 
     def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         try:
@@ -410,7 +435,9 @@ class Reader:
         """Steps and values of a per-step quantity."""
         steps: list[int] = []
         values: list[float] = []
-        for first, count, blob in self._all("select step, count, blob from series where name = ? order by step", (name,)):
+        for first, count, blob in self._all(
+            "select step, count, blob from series where name = ? order by step", (name,)
+        ):
             steps.extend(range(first, first + count))
             values.extend(struct.unpack(f"<{count}f", blob))
         return steps, values
@@ -426,7 +453,11 @@ class Reader:
         ]
 
     def measurements(self, probe: str | None = None) -> Iterator[Measurement]:
-        query = "select step, probe, layer, unit, blob from measurements" + (" where probe = ?" if probe else "") + " order by step"
+        query = (
+            "select step, probe, layer, unit, blob from measurements"
+            + (" where probe = ?" if probe else "")
+            + " order by step"
+        )
         for step, name, layer, unit, blob in self._all(query, (probe,) if probe else ()):
             values = struct.unpack(f"<{len(blob) // 4}f", blob)
             yield Measurement(probe=name, step=step, layer=layer, unit=unit, values=values)
@@ -453,7 +484,9 @@ def summarize(directory: Path) -> RunSummary:
     metrics: dict[str, dict[str, float | None]] = {}
     try:
         recipe, current = run.recipe(), run.current()
-        started = str(run.environment().get("started", started)) if (directory / "environment.json").exists() else started
+        started = (
+            str(run.environment().get("started", started)) if (directory / "environment.json").exists() else started
+        )
         epochs, seconds = 0, 0.0
         if (directory / "run.sqlite").exists():
             reader = run.reader()
@@ -463,7 +496,12 @@ def summarize(directory: Path) -> RunSummary:
             reader.close()
     except Exception as error:  # a listing must survive whatever a directory holds
         return RunSummary(
-            name=directory.name, directory=str(directory), state="damaged", source=str(error), started=started, bytes=size
+            name=directory.name,
+            directory=str(directory),
+            state="damaged",
+            source=str(error),
+            started=started,
+            bytes=size,
         )
     finished = bool(current.get("finished"))
     state: State = "finished" if finished else "running" if run.is_locked() else "interrupted" if current else "empty"

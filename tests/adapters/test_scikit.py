@@ -30,7 +30,9 @@ def digits() -> Any:
 def test_a_convolutional_network_on_flat_rows_and_labels_of_any_kind() -> None:
     X, X_test, y, y_test = digits()
     names = np.array([f"digit {number}" for number in range(10)])
-    model = NetworkClassifier("small_vgg", input_shape=(1, 8, 8), epochs=4, random_state=1, settings={"network.width": 8})
+    model = NetworkClassifier(
+        "small_vgg", input_shape=(1, 8, 8), epochs=4, random_state=1, settings={"network.width": 8}
+    )
     model.fit(X, names[y])
     assert model.score(X_test, names[y_test]) > 0.8
     np.testing.assert_allclose(model.predict_proba(X_test).sum(1), 1, atol=1e-5)
