@@ -20,7 +20,10 @@ def diamond() -> Graph:
         ),
         parameters=(ParameterInfo(name="first.weight", shape=(4, 4, 3, 3), dtype="float32", trainable=True),),
         couplings=(
-            Coupling(channels=4, members=(ChannelMember(parameter="first.weight", axis=0, role="out", count=4),), fixed="output"),
+            Coupling(
+                channels=4, fixed="output",
+                members=(ChannelMember(parameter="first.weight", axis=0, role="out", count=4),),
+            ),
         ),
     )  # fmt: skip
 

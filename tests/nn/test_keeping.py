@@ -9,7 +9,11 @@ from torch import nn
 from netwright.errors import NetworkError, RunError
 from netwright.nn import keeping, weights
 
-SOURCE = "import torch\ndef make(width=3):\n    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, width))\nNumber = int\n"
+SOURCE = """import torch
+def make(width=3):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, width))
+Number = int
+"""
 
 
 def describe(name: str, **arguments: object):  # type: ignore[no-untyped-def]

@@ -13,7 +13,8 @@ from netwright.records import NetworkFile, Surgery
 def small() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 4),
     ).eval()  # fmt: skip
 
 
@@ -32,7 +33,8 @@ CASES = {
         Surgery(
             operation="replace", module="0",
             arguments={"sequence": [
-                {"kind": "Conv2d", "arguments": {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "padding": 1, "groups": 3}},
+                {"kind": "Conv2d", "arguments": {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1
+                }},
                 {"kind": "Conv2d", "arguments": {"in_channels": 3, "out_channels": 8, "kernel_size": 1}},
             ]},
         ),
