@@ -26,7 +26,7 @@ Array = npt.NDArray[np.generic]
 
 COUNT = 24  # cards of one kind that a report shows
 PICTURE_SIDE = 96  # pixels
-PALETTE = 64  # colours of a picture larger than TRUE_COLOUR_SIDE
+PALETTE = 128  # colours of a picture larger than TRUE_COLOUR_SIDE
 TRUE_COLOUR_SIDE = 40
 WAVE_POINTS = 160
 CELLS, CELL_LENGTH = 16, 40
@@ -191,7 +191,7 @@ def picture(raw: Array) -> str:
     image = Image.fromarray(np.ascontiguousarray(pixels))
     image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
     if image.mode == "RGB" and max(image.size) > TRUE_COLOUR_SIDE:
-        image = image.quantize(PALETTE, Image.Quantize.MEDIANCUT)
+        image = image.quantize(PALETTE, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import itertools
 import json
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from netwright.reporting import formatting
 
@@ -124,7 +127,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def tick_texts(ticks: Sequence[float]) -> list[str]:
     """The ticks with as many digits as tell them apart, the same number of decimals for all."""
     largest = max((abs(tick) for tick in ticks), default=0.0)
-    near = 1e-3 * min((abs(other - one) for one, other in itertools.pairwise(ticks)), default=largest)
+    near = 1e-3 * min((abs(other - one) for one, other in pairwise(ticks)), default=largest)
     if largest < 1e6 and (largest >= 1e-3 or largest == 0):
         for decimals in range(7):
             if all(abs(tick - float(f"{tick:.{decimals}f}")) <= near for tick in ticks):
@@ -294,31 +297,30 @@ def legend(lines: Sequence[tuple[str, str, str]]) -> str:
 
 def thinned(xs: Sequence[float], ys: Sequence[Number], most: int = 400) -> Pair:
     """The finite points, at most ``most`` of them: the lowest and the highest of each stretch, in their order."""
-    points = _points(xs, ys)
-    if len(points) > most:
-        stretches = max(1, most // 2)
-        bounds = [len(points) * at // stretches for at in range(stretches + 1)]
-        kept = []
-        for start, end in itertools.pairwise(bounds):
-            stretch = points[start:end]
-            kept += sorted({min(stretch, key=_height), max(stretch, key=_height)})
-        points = kept
-    return [x for x, _ in points], [y for _, y in points]
-
-
-def _height(point: tuple[float, float]) -> float:
-    return point[1]
+    x, y = _finite_arrays(xs, ys)
+    if len(x) > most:
+        bounds = np.linspace(0, len(x), max(1, most // 2) + 1).astype(int).tolist()
+        lowest = [start + int(y[start:end].argmin()) for start, end in pairwise(bounds)]
+        highest = [start + int(y[start:end].argmax()) for start, end in pairwise(bounds)]
+        kept = sorted({*lowest, *highest})
+        x, y = x[kept], y[kept]
+    return x.tolist(), y.tolist()
 
 
 def smoothed(xs: Sequence[float], ys: Sequence[Number], window: int, most: int = 200) -> Pair:
     """The mean of the finite values among the last ``window``, at ``most`` places evenly spread."""
-    points = [(x, y) for x, y in _points(xs, ys) if abs(y) < 1e30]
-    places = sorted({round(at * (len(points) - 1) / max(1, most - 1)) for at in range(most)}) if points else []
-    means = []
-    for place in places:
-        recent = [y for _, y in points[max(0, place - window + 1) : place + 1]]
-        means.append(math.fsum(recent) / len(recent))
-    return [points[place][0] for place in places], means
+    x, y = _finite_arrays(xs, ys)
+    if not len(x):
+        return [], []
+    places = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+    means = [float(np.mean(y[max(0, place - window + 1) : place + 1])) for place in places.tolist()]
+    return x[places].tolist(), means
+
+
+def _finite_arrays(xs: Sequence[float], ys: Sequence[Number]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    x, y = np.array(xs, np.float64), np.array(ys, np.float64)  # None becomes NaN
+    known = np.isfinite(x) & np.isfinite(y) & (np.abs(y) <= LARGEST)
+    return x[known], y[known]
 
 
 # ------------------------------------------------------------------------------------------------ confusion
@@ -379,11 +381,12 @@ def _matrix_picture(classes: Sequence[str], counts: Sequence[Sequence[int]], lab
         for column, value in enumerate(values):
             if value:
                 key = "right" if row == column else "wrong", min(SHADES, 1 + int(shades[row][column] * SHADES))
-                corner = f"M{start + column * side:.1f} {start + row * side:.1f}"
-                places.setdefault(key, []).append(f"{corner}h{side:.2f}v{side:.2f}h-{side:.2f}z")
+                places.setdefault(key, []).append(f"M{column} {row}h1v1h-1z")
     parts = [tag("rect", class_="field", x=start, y=start, width=end - start, height=end - start)]
+    cells = []
     for (kind, shade), squares in sorted(places.items()):
-        parts.append(tag("path", class_=kind, style=f"--shade:{0.15 + 0.85 * shade / SHADES:.2f}", d="".join(squares)))
+        cells.append(tag("path", class_=kind, style=f"--shade:{0.15 + 0.85 * shade / SHADES:.2f}", d="".join(squares)))
+    parts.append(tag("g", "".join(cells), transform=f"translate({start:.2f} {start:.2f}) scale({side:.4f})"))
     if named:
         parts += _matrix_names(classes, start, side)
     else:

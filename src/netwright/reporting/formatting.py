@@ -25,7 +25,7 @@ def duration(seconds: float | None) -> str:
     if seconds < 0.01:
         return f"{1000 * seconds:.1f} ms"
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else f"{seconds:.2f} s"
+        return f"{seconds:.1f}".removesuffix(".0") + " s" if seconds >= 0.1 else f"{seconds:.2f} s"
     whole = round(seconds)
     for unit, parts, name, part in ((86400, 3600, "d", "h"), (3600, 60, "h", "min"), (60, 1, "min", "s")):
         if whole >= unit:

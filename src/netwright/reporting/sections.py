@@ -18,7 +18,7 @@ from netwright.preprocess.records import ArrayPreprocess, ImagePreprocess, Prepr
 from netwright.recipe import Recipe, difference, flat
 from netwright.records import EpochRow, Finding, shape_text
 from netwright.reporting import charts, formatting, sentences
-from netwright.reporting.cards import COUNT, ExampleCard
+from netwright.reporting.cards import CELLS, COUNT, WAVE_POINTS, ExampleCard
 from netwright.reporting.contents import Confusion, Contents, Scatter
 
 Section = dict[str, Any]
@@ -28,7 +28,7 @@ CLASSES_DRAWN = 100  # more make no picture
 CLASSES_LISTED, CLASSES_FOLDED = 20, 100
 CONFUSIONS_NAMED = 6
 EPOCHS_LISTED = 100
-FINDINGS_SHOWN = 40
+FINDINGS_SHOWN, EVIDENCE_SHOWN, REMEDIES_SHOWN = 24, 8, 6
 TABLE_ROWS = 12
 STEPS_DRAWN = 400
 PICTURES = 700_000  # characters of base64 in the whole report
@@ -196,14 +196,14 @@ def findings(contents: Contents) -> Section | None:
 
 def _finding(finding: Finding) -> Section:
     seen = []
-    for evidence in finding.evidence[:12]:
+    for evidence in finding.evidence[:EVIDENCE_SHOWN]:
         at = f", step {formatting.count(evidence.step)}" if evidence.step is not None else ""
         value = f"{formatting.short(evidence.value)} {formatting.clipped(evidence.unit, 40)}".rstrip()
         expected = formatting.clipped(evidence.expected, 200)
         seen.append({"what": formatting.clipped(evidence.what, 200) + at, "value": value, "expected": expected})
     remedies = []
-    for remedy in finding.remedies[:8]:
-        entries = [_entry(key, value) for key, value in remedy.change.items()]
+    for remedy in finding.remedies[:REMEDIES_SHOWN]:
+        entries = [_entry(key, value) for key, value in list(remedy.change.items())[:REMEDIES_SHOWN]]
         changes = [f"{entry['key']} = {entry['value']}" for entry in entries]
         remedies.append({"text": formatting.clipped(remedy.text, 400), "changes": changes})
     return {
@@ -539,12 +539,14 @@ def _input_text(record: Preprocess) -> str:
 
 
 def _card(card: ExampleCard, *, wrong: bool, judged: bool) -> Section:
-    said = f"labelled {card.label}"
+    name, said = formatting.clipped(card.name, 2 * NAME), f"labelled {formatting.clipped(card.label, NAME)}"
     if judged:
-        said += f", predicted {card.predicted}"
-    wave = charts.wave(card.wave, label=f"{card.name}: {said}") if card.wave and not card.png else ""
+        said += f", predicted {formatting.clipped(card.predicted, NAME)}"
+    drawn = card.wave[:WAVE_POINTS] if not card.png else ()
+    wave = charts.wave(drawn, label=f"{name}: {said}")
+    cells = list(card.cells.items())[:CELLS]
     return {
-        "name": card.name,
+        "name": name,
         "label": formatting.clipped(card.label, NAME),
         "predicted": formatting.clipped(card.predicted, NAME),
         "sure": formatting.percent(card.probability, 0) if card.probability is not None else "",
@@ -553,7 +555,7 @@ def _card(card: ExampleCard, *, wrong: bool, judged: bool) -> Section:
         "png": card.png,
         "wave": Markup(wave),
         "wrong": wrong,
-        "cells": {str(key): str(value) for key, value in list(card.cells.items())[:16]},
+        "cells": {formatting.clipped(key, NAME): formatting.clipped(value, NAME) for key, value in cells},
     }
 
 
@@ -622,7 +624,7 @@ def recipe(contents: Contents) -> Section | None:
 
 
 def _entry(key: str, value: Any) -> Section:
-    return {"key": key, "value": formatting.clipped(formatting.value_text(value), ENTRY_LENGTH)}
+    return {"key": formatting.clipped(key, 80), "value": formatting.clipped(formatting.value_text(value), ENTRY_LENGTH)}
 
 
 def environment(contents: Contents) -> Section | None:
