@@ -1,7 +1,7 @@
 """Training throughput of netwright, recording on, against loops written by hand and other trainers.
 
 Every contestant trains the same network (as ``uint8`` pictures in memory, batch 128, AdamW, constant rate, no
-augmentation) for some epochs; the time from the end of the first epoch to the end of the last counts. They take turns.
+augmentation) for three epochs; the time from the end of the first epoch to the end of the last counts. They take turns.
 
 - netwright: ``workbench.train`` with a run directory, series, training metrics and checkpoints as always
 - plain: the fastest loop by hand, in the faster memory layout, with a fused optimiser; it records nothing
@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import common
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -43,15 +44,16 @@ PEERS = ("lightning", "keras", "skorch")
 
 @dataclasses.dataclass
 class Task:
-    """One network and its data; ``epochs`` of ``len(images)`` examples, the first of them not timed."""
+    """One network and its data."""
 
     images: np.ndarray  # uint8 (N, C, H, W)
     labels: np.ndarray
     network: str
-    epochs: int
     precision: str
     arguments: dict[str, int] = dataclasses.field(default_factory=dict)
     layout: torch.memory_format = torch.contiguous_format
+    clock: Callable[[], float] = time.perf_counter
+    epochs = 3  # the first is not timed
 
     def __post_init__(self) -> None:
         scaled = self.images / np.float32(255)
@@ -68,14 +70,15 @@ class Task:
 class Clock:
     """Ends of epochs; also a sink of netwright's."""
 
-    def __init__(self) -> None:
+    def __init__(self, task: Task) -> None:
+        self.task = task
         self.ends: list[float] = []
 
     def tick(self) -> None:
-        self.ends.append(time.perf_counter())
+        self.ends.append(self.task.clock())
 
-    def examples_per_second(self, task: Task) -> float:
-        return (len(self.ends) - 1) * len(task.images) / (self.ends[-1] - self.ends[0])
+    def examples_per_second(self) -> float:
+        return (len(self.ends) - 1) * len(self.task.images) / (self.ends[-1] - self.ends[0])
 
     def series(self, name: str, first_step: int, values: list[float]) -> None: ...
     def flush(self) -> None: ...
@@ -128,16 +131,16 @@ def netwright(task: Task) -> float:
         "objective.label_smoothing": 0.0, "network.dropout": 0.0,
     })  # fmt: skip
     material = finish(from_python((task.images, task.labels), options=recipe.data), recipe.data)
-    clock, folder = Clock(), common.work_folder() / "runs"
+    clock, folder = Clock(task), common.work_folder() / "runs"
     run = workbench.train(recipe, folder=folder, material=material, sinks=(clock,))
     common.remove(run.directory)
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 def plain(task: Task) -> float:
     network = task.build().to(memory_format=task.layout)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY, fused=True)
-    feed, clock = Feed(task), Clock()
+    feed, clock = Feed(task), Clock(task)
     for _ in range(task.epochs):
         for x, y in feed:
             with task.autocast():
@@ -146,7 +149,7 @@ def plain(task: Task) -> float:
             optimizer.step()
             optimizer.zero_grad()
         clock.tick()
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 def usual(task: Task) -> float:
@@ -155,7 +158,7 @@ def usual(task: Task) -> float:
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     pictures = torch.cat([x for x, _ in Feed(dataclasses.replace(task, layout=torch.contiguous_format))])
     loader = DataLoader(TensorDataset(pictures, torch.from_numpy(task.labels)), BATCH, shuffle=True)
-    clock = Clock()
+    clock = Clock(task)
     for _ in range(task.epochs):
         for x, y in loader:
             optimizer.zero_grad()
@@ -163,7 +166,7 @@ def usual(task: Task) -> float:
             loss.backward()
             optimizer.step()
         clock.tick()
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 def lightning(task: Task) -> float:
@@ -183,13 +186,13 @@ def lightning(task: Task) -> float:
         def on_train_epoch_end(self) -> None:
             clock.tick()
 
-    clock = Clock()
+    clock = Clock(task)
     trainer = L.Trainer(
         max_epochs=task.epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, precision="bf16-mixed" if task.precision == "bf16" else "32-true",
     )  # fmt: skip
     trainer.fit(Module().to(memory_format=task.layout), Feed(task))
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 def keras(task: Task) -> float:
@@ -205,7 +208,7 @@ def keras(task: Task) -> float:
         def __iter__(self):
             return iter(self.feed)
 
-    clock = Clock()
+    clock = Clock(task)
     network = K.layers.TorchModuleWrapper(task.build().to(memory_format=task.layout))
     model = K.Sequential([K.Input(task.images.shape[1:]), network])
     model.compile(
@@ -213,7 +216,7 @@ def keras(task: Task) -> float:
     )
     ends = K.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: clock.tick())
     model.fit(DataLoader(Batches(), batch_size=None), epochs=task.epochs, verbose=0, callbacks=[ends])
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 def skorch(task: Task) -> float:
@@ -224,31 +227,32 @@ def skorch(task: Task) -> float:
         def on_epoch_end(self, net, **kwargs) -> None:
             clock.tick()
 
-    clock = Clock()
+    clock = Clock(task)
     net = NeuralNet(
         task.build().to(memory_format=task.layout), nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=RATE,
         optimizer__weight_decay=DECAY, optimizer__fused=True, max_epochs=task.epochs, batch_size=BATCH, verbose=0,
         train_split=None, iterator_train=lambda dataset, batch_size: Feed(task), callbacks=[Ends()],
     )  # fmt: skip
     net.fit(task.images, task.labels)
-    return clock.examples_per_second(task)
+    return clock.examples_per_second()
 
 
 # ------------------------------------------------------------------------------------------------ measuring
 
 
-def task_named(name: str, precision: str) -> Task:
+def task_named(name: str, precision: str, steps: int) -> Task:
+    """``steps`` are timed; by default about three seconds of them on two cores."""
     if name == "mnist":
         images, labels = common.mnist()
-        count = len(images) // BATCH * BATCH
-        return Task(images[:count], labels[:count], "lenet5", 3, precision)
+        count = (steps or 400) // 2 * BATCH
+        return Task(images[:count], labels[:count], "lenet5", precision, {"width": 6})
     images, labels = common.cifar10_test()
+    count = min((steps or 100) // 2 * BATCH, len(images) // BATCH * BATCH)
     options = override(Recipe(), {"data.source": "python", "data.format": "python"}).data
     known = facts(finish(from_python((images, labels), options=options), options))
-    known = dataclasses.replace(known, examples=50_000) if dataclasses.is_dataclass(known) else known
-    chosen = defaults.rule(known)
+    chosen = defaults.rule(msgspec.structs.replace(known, examples=50_000))
     arguments = {key: chosen[f"network.{key}"] for key in ("width", "depth")}
-    return Task(images[: 50 * BATCH], labels[: 50 * BATCH], "small_resnet", 3, precision, arguments)
+    return Task(images[:count], labels[:count], "small_resnet", precision, arguments)
 
 
 def faster_layout(task: Task) -> torch.memory_format:
@@ -269,15 +273,16 @@ def importable(name: str) -> str:
     return ""
 
 
-def measure(name: str, precision: str, pairs: int, wanted: list[str]) -> None:
-    task = task_named(name, precision)
+def measure(name: str, options: argparse.Namespace) -> None:
+    task, precision, wanted = task_named(name, options.precision, options.steps), options.precision, options.against
+    task.clock = time.process_time if options.clock == "processor" else time.perf_counter
     task.layout = faster_layout(task)
     skipped = {peer: reason for peer in PEERS if peer in wanted and (reason := importable(peer))}
     contestants: dict[str, Callable[[], float]] = {}
     for contestant in (netwright, plain, usual, lightning, keras, skorch):
         if contestant is netwright or (contestant.__name__ in wanted and contestant.__name__ not in skipped):
             contestants[contestant.__name__] = lambda contestant=contestant: contestant(task)
-    speeds = common.rounds(contestants, pairs)
+    speeds = common.rounds(contestants, options.pairs)
     ratios = {other: common.ratio(speeds["netwright"], speeds[other]) for other in speeds if other != "netwright"}
     layout = "channels_last" if task.layout == torch.channels_last else "contiguous"
     print(f"\n{name}, {task.network} {task.arguments or ''}, batch {BATCH}, {precision}, plain loop {layout}")
@@ -289,8 +294,9 @@ def measure(name: str, precision: str, pairs: int, wanted: list[str]) -> None:
     rows += [(other, "", f"skipped: {reason}", "") for other, reason in skipped.items()]
     own = f"{common.interval(speeds['netwright'])['median']:.0f}"
     common.table(("", "examples/s", "netwright / it", "target"), [("netwright", own, "", ""), *rows])
-    common.write_result("throughput", f"{name} {precision}", {
+    common.write_result("throughput", f"{name} {precision} {options.clock}", {
         "network": task.network, "arguments": task.arguments, "batch": BATCH, "layout": layout, "ratios": ratios,
+        "clock": options.clock, "steps": 2 * len(task.images) // BATCH,
         "examples_per_second": {other: common.interval(seen)["median"] for other, seen in speeds.items()},
         "skipped": skipped, "peers": {peer: common.version(peer) for peer in PEERS if peer in contestants},
     })  # fmt: skip
@@ -302,6 +308,8 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
+    parser.add_argument("--steps", type=int, default=0, help="timed in a piece; 0: enough for about three seconds")
+    parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="processor: for a busy machine")
     parser.add_argument("--against", nargs="*", default=["plain", "usual", *PEERS], help="all of them if not given")
     options = parser.parse_args()
     if options.threads:
@@ -310,7 +318,7 @@ def main() -> None:
     for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(logger).setLevel(logging.ERROR)
     for name in options.tasks:
-        measure(name, options.precision, options.pairs, options.against)
+        measure(name, options)
 
 
 if __name__ == "__main__":
