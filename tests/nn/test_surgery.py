@@ -26,6 +26,7 @@ NARROWER = (
     ),
     Surgery(operation="resize", module="5", shapes={"weight": (4, 5)}),
 )  # fmt: skip
+DEPTHWISE = {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "padding": 1, "groups": 3}
 CASES = {
     "resize": NARROWER,
     "replace": (Surgery(operation="replace", module="2", arguments={"kind": "ELU", "arguments": {"alpha": 0.5}}),),
@@ -33,8 +34,7 @@ CASES = {
         Surgery(
             operation="replace", module="0",
             arguments={"sequence": [
-                {"kind": "Conv2d", "arguments": {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "groups": 3, "padding": 1
-                }},
+                {"kind": "Conv2d", "arguments": DEPTHWISE},
                 {"kind": "Conv2d", "arguments": {"in_channels": 3, "out_channels": 8, "kernel_size": 1}},
             ]},
         ),
