@@ -65,6 +65,7 @@ def numbers(markup: str) -> list[float]:
 @example(1.7e308, -1.7e308, 5, False)
 @example(1e16, 1e16 + 2, 5, False)
 @example(3.0, 3.0, 5, True)
+@settings(max_examples=50, deadline=None)
 def test_ticks_cover_the_data_and_grow(low: float, high: float, count: int, integer: bool) -> None:
     ticks = charts.nice_ticks(low, high, count, integer=integer)
     low, high = (min(max(value, -charts.LARGEST), charts.LARGEST) for value in sorted((low, high)))
@@ -77,6 +78,7 @@ def test_ticks_cover_the_data_and_grow(low: float, high: float, count: int, inte
 
 
 @given(ordinary, ordinary, st.integers(2, 12))
+@settings(max_examples=50, deadline=None)
 def test_ticks_are_round_and_evenly_spaced(low: float, high: float, count: int) -> None:
     ticks = charts.nice_ticks(low, high, count)
     step = ticks[1] - ticks[0]
@@ -86,11 +88,13 @@ def test_ticks_are_round_and_evenly_spaced(low: float, high: float, count: int) 
 
 
 @given(st.integers(-1000, 1000), st.integers(0, 5000))
+@settings(max_examples=50, deadline=None)
 def test_whole_ticks_are_whole(low: int, span: int) -> None:
     assert all(tick == int(tick) for tick in charts.nice_ticks(low, low + span, 6, integer=True))
 
 
 @given(st.floats(1e-200, 1e200), st.floats(1, 1e60))
+@settings(max_examples=50, deadline=None)
 def test_logarithmic_ticks_cover_the_data(low: float, ratio: float) -> None:
     ticks = charts.log_ticks(low, low * ratio)
     assert ticks[0] <= low * (1 + 1e-9)
@@ -99,6 +103,7 @@ def test_logarithmic_ticks_cover_the_data(low: float, ratio: float) -> None:
 
 
 @given(ordinary, ordinary)
+@settings(max_examples=50, deadline=None)
 def test_ticks_read_back_as_what_they_are(low: float, high: float) -> None:
     ticks = charts.nice_ticks(low, high)
     texts = charts.tick_texts(ticks)
@@ -121,7 +126,7 @@ modest = st.one_of(st.none(), st.just(math.nan), st.floats(-1e6, 1e6))
 
 
 @given(st.lists(value, max_size=70), st.booleans(), st.sampled_from([None, True, False]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_whatever_the_values_a_line_chart_stays_in_its_frame(
     ys: list[float | None], share: bool, log: bool | None
 ) -> None:
@@ -233,7 +238,7 @@ def test_classes_without_examples_and_empty_matrices_are_drawn_without_a_crash()
 
 
 @given(st.lists(st.tuples(value, value), max_size=50))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_scatter_and_histogram_skip_what_is_not_finite(pairs: list[tuple[float | None, float | None]]) -> None:
     xs, ys = [x for x, _ in pairs], [y for _, y in pairs]
     known = [pair for pair in pairs if len(charts.finite(pair)) == 2]
