@@ -167,9 +167,9 @@ class Predictor:
 
     def _pieces(self, inputs: Any) -> Iterator[_Piece]:
         if isinstance(inputs, str | Path):
-            yield from self._files([Path(inputs)])
+            yield from self._files([_path(inputs)])
         elif _is_paths(inputs):
-            yield from self._files([Path(path) for path in inputs])
+            yield from self._files([_path(path) for path in inputs])
         elif isinstance(inputs, bytes | bytearray | memoryview) or hasattr(inputs, "read"):
             yield from self._stream(inputs if hasattr(inputs, "read") else io.BytesIO(bytes(inputs)), "#0")
         elif hasattr(inputs, "to_csv"):  # a pandas table
@@ -336,6 +336,12 @@ def raw_array(array: Array, record: Preprocess, where: str) -> Array:
     if array.shape[1:] != shape:
         raise DataError(where, f"an array of shape {array.shape}", f"(N, {shape_text(shape)})")
     return np.ascontiguousarray(array, wanted)
+
+
+def _path(text: str | Path) -> Path:
+    if text == "":  # which would be the folder one stands in
+        raise DataError("inputs", "an empty text", "the path of a file or folder")
+    return Path(text)
 
 
 def _is_paths(inputs: Any) -> bool:

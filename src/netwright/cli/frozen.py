@@ -12,6 +12,14 @@ from typing import Literal
 from netwright.cli.main import PAGE_WIDTH, VERBS, application
 
 PAGES = Path(__file__).parent / "pages"
+ZSH_END = """
+
+if [ "$funcstack[1]" = "_netwright" ]; then
+  _netwright "$@"
+else
+  compdef _netwright netwright
+fi
+"""
 SHELLS: tuple[Literal["bash", "zsh", "fish"], ...] = ("bash", "zsh", "fish")
 
 
@@ -40,6 +48,8 @@ def completions(shell: Literal["bash", "zsh", "fish"]) -> str:
     script = application().generate_completion(shell=shell)
     if shell == "bash":  # where an option or argument takes a file, bash's own completion of files steps in
         script = script.replace("complete -F", "complete -o default -F")
+    if shell == "zsh":  # works from a folder of $fpath under the usual name, and when it is sourced
+        script = script.replace("_cyclopts_netwright", "_netwright").rstrip() + ZSH_END
     return "\n".join(line.rstrip() for line in script.splitlines()).strip() + "\n"
 
 

@@ -1,6 +1,6 @@
 #compdef netwright
 
-_cyclopts_netwright() {
+_netwright() {
   local line state
 
   _arguments -C \
@@ -220,3 +220,9 @@ _cyclopts_netwright() {
       ;;
   esac
 }
+
+if [ "$funcstack[1]" = "_netwright" ]; then
+  _netwright "$@"
+else
+  compdef _netwright netwright
+fi
