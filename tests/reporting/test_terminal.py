@@ -113,7 +113,7 @@ def summary(**changes: object) -> RunSummary:
     fields = {
         "name": "digits-0001", "directory": "runs/digits-0001", "state": "finished", "source": "digits",
         "network": "small_resnet", "epochs": 10, "step": 100,
-        "metrics": {"validation": {"loss": 0.05, "accuracy": 0.986}}, 
+        "metrics": {"validation": {"loss": 0.05, "accuracy": 0.986}},
         "seconds": 8.2, "started": "2025-11-21T10:00:00", "bytes": 3_400_000,
     }  # fmt: skip
     return RunSummary.from_dict(fields | changes)
