@@ -141,6 +141,7 @@ def test_mistakes_come_first_with_what_was_said_and_how_surely(whole: Path) -> N
     _, page = report(whole)
     assert "12 of these 24 are wrong" in page.text
     assert "1 taken for 2 75 % sure" in page.text
+    assert "the others are right" in page.text
     figures = [each["class"] for each in page.all("figure") if each.get("class", "").startswith("card")]
     assert figures[:24] == ["card wrong"] * 12 + ["card"] * 12
     pictures_shown = page.all("img")

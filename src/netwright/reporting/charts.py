@@ -308,12 +308,13 @@ def thinned(xs: Sequence[float], ys: Sequence[Number], most: int = 400) -> Pair:
 
 
 def smoothed(xs: Sequence[float], ys: Sequence[Number], window: int, most: int = 200) -> Pair:
-    """The mean of the finite values among the last ``window``, at ``most`` places evenly spread."""
+    """The mean of the finite values within ``window`` around, at ``most`` places evenly spread."""
     x, y = _finite_arrays(xs, ys)
     if not len(x):
         return [], []
     places = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
-    means = [float(np.mean(y[max(0, place - window + 1) : place + 1])) for place in places.tolist()]
+    side = window // 2
+    means = [float(np.mean(y[max(0, place - side) : place + side + 1])) for place in places.tolist()]
     return x[places].tolist(), means
 
 

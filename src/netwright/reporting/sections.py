@@ -120,6 +120,7 @@ def _emphasised(sentence: str, number: str) -> Markup:
 
 
 def _fact(value: str, label: str, note: str = "") -> Section:
+    value, note = (text.replace(" %", "\u00a0%") for text in (value, note))
     return {"value": value, "label": label, "note": note}
 
 
@@ -128,14 +129,16 @@ def _facts(contents: Contents, part: str, metrics: sentences.Metrics) -> list[Se
     facts = []
     shown = [name for name in ("accuracy", sentences.telling(metrics), "r2", "mae", "loss") if name in metrics]
     for name in list(dict.fromkeys(shown))[:3]:
-        note = ""
+        notes = []
         if name == "accuracy" and spoken and spoken.total:
-            wrong = spoken.total - spoken.right
             low, high = wilson(spoken.right, spoken.total)
-            span = f"{100 * low:.1f} – {100 * high:.1f} %"
-            note = f"{formatting.count(wrong)} of {formatting.count(spoken.total)} wrong; 95 % interval {span}"
+            notes.append(f"{formatting.count(spoken.total - spoken.right)} of {formatting.count(spoken.total)} wrong")
+            notes.append(f"95 % interval {100 * low:.1f} – {100 * high:.1f} %")
+        if part == "test" and (other := run.metrics.get("validation", {}).get(name)) is not None:
+            notes.append(f"validation {formatting.metric(name, other, 3)}")
         label = "right" if name == "accuracy" else formatting.metric_name(name)
-        facts.append(_fact(formatting.metric(name, metrics[name], 3), f"{label}, {SPLIT_NAMES[part]}", note))
+        value = formatting.metric(name, metrics[name], 3)
+        facts.append(_fact(value, f"{label}, {SPLIT_NAMES[part]}", "; ".join(notes)))
     if spoken and spoken.guessing is not None:
         facts.append(_fact(formatting.percent(spoken.guessing), "by guessing", "always saying the most frequent class"))
     if run.seconds:
@@ -483,9 +486,9 @@ def mistakes(contents: Contents) -> Section | None:
     wrong = sum(card["wrong"] for card in cards)
     lead = ["The examples with the largest loss."]
     if exact:
-        cards.sort(key=lambda card: not card["wrong"])
+        cards.sort(key=lambda card: (not card["wrong"], 0 if card["wrong"] else card["probability"]))
         if wrong < len(cards):
-            lead.append(f"{wrong or 'None'} of these {len(cards)} are wrong; the others are right, but not surely.")
+            lead.append(f"{wrong or 'None'} of these {len(cards)} are wrong; the others are right.")
     part = contents.confusion.split if contents.confusion else sentences.spoken_for(contents.summary.metrics)[0]
     return {
         "lead": lead,
@@ -549,6 +552,7 @@ def _card(card: ExampleCard, *, wrong: bool, judged: bool) -> Section:
         "name": name,
         "label": formatting.clipped(card.label, NAME),
         "predicted": formatting.clipped(card.predicted, NAME),
+        "probability": 1.0 if card.probability is None else card.probability,
         "sure": formatting.percent(card.probability, 0) if card.probability is not None else "",
         "loss": formatting.number(card.loss, 3) if card.loss is not None else "",
         "said": said,
@@ -637,7 +641,7 @@ def environment(contents: Contents) -> Section | None:
     words = [
         f"netwright {known['netwright']}" if known.get("netwright") else "",
         f"Python {known['python']}" if known.get("python") else "",
-        f"{known['threads']} threads" if known.get("threads") else "",
+        formatting.plural(known["threads"], "thread") if isinstance(known.get("threads"), int) else "",
         str(known.get("processor") or ""),
     ]
     lead = ", ".join(formatting.clipped(word, 100) for word in words if word)
