@@ -53,7 +53,7 @@ def _picture(facts: DataFacts) -> dict[str, Any]:
     """A small residual network; the less there is to learn from, the more epochs and the more augmentation."""
     planes, height, width = facts.input_shape
     side, few = min(height, width), facts.examples < FEW
-    epochs = round((8 if planes == 1 else 10) * max(1.0, MANY / facts.examples) ** 0.2)
+    epochs = round(10 * max(1.0, MANY / facts.examples) ** 0.2)
     return {
         "network.name": "small_resnet",
         "network.width": 16 if side < 16 else 24 if planes == 1 else 32,
