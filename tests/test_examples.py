@@ -1,0 +1,26 @@
+"""The examples do what their first line says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+COMMANDS = {
+    "own_network.py": ["-m", "netwright", "train", "digits", "--network", f"{EXAMPLES / 'own_network.py'}:Narrow"],
+    "two_inputs.py": [str(EXAMPLES / "two_inputs.py")],
+}
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_an_example_runs(name: str, tmp_path: Path) -> None:
+    more = ["--epochs", "2", "--set", "network.arguments.width=4"] if name == "own_network.py" else []
+    done = subprocess.run(
+        [sys.executable, *COMMANDS[name], *more],
+        cwd=tmp_path, env={**os.environ, "NETWRIGHT_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True,
+        timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "runs").glob("*/report.html"))
