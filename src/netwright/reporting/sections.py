@@ -320,7 +320,7 @@ def _rate_chart(contents: Contents) -> Section | None:
     line = charts.Line("learning rate", *charts.thinned(steps, rates, STEPS_DRAWN), "rate")
     title = "Learning rate"
     svg = charts.line_chart([line], label=_chart_label(title, [line], "lr"), x_title="step", log=False)
-    key = [("highest", "rate", formatting.number(max(known), 3))]
+    key = [("highest", "rate", formatting.short(max(known), 3))]
     return {"title": title, "legend": Markup(charts.legend(key)), "svg": Markup(svg)} if svg else None
 
 
