@@ -26,6 +26,10 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     if resolved.train.warmup == "auto":
         rising = RISING * int(resolved.train.epochs) if resolved.train.schedule == "one-cycle" else 0.0
         resolved = override(resolved, {"train.warmup": rising})
+    if resolved.train.keep == "auto":
+        # The end of a one-cycle is its point, and the best of many epochs on a small validation part is mostly luck.
+        annealed = resolved.train.schedule == "one-cycle" and not resolved.train.patience
+        resolved = override(resolved, {"train.keep": "last" if annealed else "best"})
     _check(resolved, facts)
     return resolved
 
@@ -42,7 +46,6 @@ def rule(facts: DataFacts) -> dict[str, Any]:
         "train.weight_decay": 0.05,
         "train.schedule": "one-cycle",
         "train.average": 0.98,
-        "train.keep": "best",
         **dict.fromkeys(AUGMENTATIONS, 0.0),
         "augment.flip": "none",
     }
