@@ -203,7 +203,8 @@ def test_a_broken_file_among_good_ones(digits: Run, pictures: Any, tmp_path: Pat
     "inputs",
     [
         np.zeros((3, 8, 8), np.float32), np.zeros((0, 8, 8), np.uint8), np.zeros((2, 5, 8, 8), np.uint8), "absent.png",
-        [], object(), "", [""], b"", 3, None, {"x": np.zeros((1, 8, 8), np.uint8)}, io.StringIO("text"), np.array(["a"]),
+        [], object(), "", [""], b"", 3, None, {"x": np.zeros((1, 8, 8), np.uint8)}, io.StringIO("text"),
+        np.array(["a"]),
     ],
     ids=repr,
 )  # fmt: skip
@@ -440,7 +441,8 @@ def test_the_three_forms_of_output(says: Any, digits: Run, pictures: Any, tmp_pa
     assert code == 0
     assert out.splitlines()[0] == "file,label,probability"
     assert out.splitlines()[1] == f'"{paths[0]}",{expected[0].label},{expected[0].probability:.6f}'
-    code, out, _ = says(digits.directory, *paths, "--csv", "--top", "2")
+    code, out, _ = says(digits.directory, paths[0], "--csv", "--top", "2", paths[1])  # options may stand anywhere
+    assert len(out.splitlines()) == 3
     assert out.splitlines()[0] == "file,label,probability,label_2,probability_2"
     code, out, err = says(digits.directory, *paths, "--json", "--top", "2")
     assert (code, err) == (0, "")

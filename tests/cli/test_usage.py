@@ -40,7 +40,7 @@ WRONG = [
     (["train", "digits", "--print-recipe", "--quiet"], "together with --quiet", "leave one out"),
     (["train", "--resume", "last", "--out", "absent"], "no run in absent", "netwright train digits"),
     (["predict"], "requires an argument", "netwright predict --help"),
-    (["predict", "last"], "no file", "--help"),
+    (["predict", "last"], "no file", "netwright predict --help"),
     (["predict", "last", "a.png", "--top", "two"], "'two'", "netwright predict --help"),
     (["predict", "last", "-", "a.png"], "standard input and 1 files", ""),
     (["runs", "--stat", "finished"], "--stat", "--state"),

@@ -28,7 +28,7 @@ OTHER: dict[str, Any] = {
     "train.beta2": 0.99, "train.weight_decay": 5e-4, "train.decay_all": True, "train.schedule": "cosine",
     "train.warmup": 1.0, "train.gamma": 0.5, "train.step_epochs": 5, "train.clip": 1.0, "train.accumulate": 4,
     "train.patience": 5, "train.keep": "last", "train.precision": "bf16", "train.layout": "channels_last",
-    "train.device": "cpu", "train.threads": 2, "train.checkpoint_seconds": 30.0,
+    "train.device": "cpu", "train.threads": 2, "train.average": 0.99, "train.checkpoint_seconds": 30.0,
     "ignore": {"plateau": "known"},
 }  # fmt: skip
 
@@ -213,8 +213,14 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(lambda: load(tmp_path)).got
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
     assert "cannot be read" in refusal(lambda: load(tmp_path / "bytes.yaml")).got
-    (tmp_path / "deep.yaml").write_text("name: " + "[" * 1200)
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "\n- ", "? "])
+def test_deep_nesting_is_refused_before_it_overflows_a_stack(tmp_path: Path, opening: str) -> None:
+    (tmp_path / "deep.yaml").write_text("name: " + opening + opening.strip("\n") * 100_000)
     assert refusal(lambda: load(tmp_path / "deep.yaml")).exit_code == 2
+    (tmp_path / "loop.yaml").write_text("network: {arguments: &a {k: *a}}")
+    assert refusal(lambda: load(tmp_path / "loop.yaml")).exit_code == 2
 
 
 # ------------------------------------------------------------------------------------------------ versions

@@ -22,12 +22,10 @@ SHOWN = 5  # classes of a multi-label prediction in the table
 
 def predict(
     run: Annotated[str, option("a run: its directory, its name, or last")],
-    files: Annotated[
-        list[Path] | None,
-        option("pictures, WAV files, tables, .npy arrays or folders of them; - reads standard input"),
-    ] = None,
     /,
-    *,
+    *files: Annotated[
+        Path, option("pictures, WAV files, tables, .npy arrays or folders of them; - reads standard input")
+    ],
     top: Annotated[int | None, option("so many of the most probable classes", metavar="K", group=OUTPUT)] = None,
     csv: Annotated[bool, option("print CSV: file,label,probability", name="--csv", group=OUTPUT)] = False,
     json: Json = False,
@@ -42,7 +40,12 @@ def predict(
     or of the --top ones.
     """
     if not files:
-        raise UsageError("netwright predict", "no file", "pictures, tables, sounds, arrays, folders, or -", "--help")
+        raise UsageError(
+            "netwright predict",
+            "no file",
+            "pictures, tables, sounds, arrays, folders, or -",
+            "netwright predict --help",
+        )
     if csv and json:
         raise UsageError("--csv", "together with --json", "one of them")
     if STANDARD_INPUT in files and len(files) > 1:
@@ -52,7 +55,7 @@ def predict(
 
     predictor = Predictor(workbench.load(run, folder=out, trust=trust), top=top, skip_broken=skip_broken)
     found = _counted(
-        predictor.standard_input(sys.stdin.buffer) if files == [STANDARD_INPUT] else predictor(list(files))
+        predictor.standard_input(sys.stdin.buffer) if files == (STANDARD_INPUT,) else predictor(list(files))
     )
     if json:
         printing.document({"run": str(predictor.directory), "predictions": list(found), "skipped": predictor.skipped})
