@@ -28,7 +28,7 @@ from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
 from netwright.recipe import defaults, difference, override
 from netwright.recipe.schema import Recipe
 from netwright.records import Finding, NetworkFile
-from netwright.reporting import cards, html
+from netwright.reporting import cards, page
 from netwright.reporting.progress import Progress
 from netwright.runs import RunDirectory
 from netwright.sourcing import Sources
@@ -484,7 +484,7 @@ def load(
 def report(run: Run | Path | str) -> Path:
     """Write ``report.html`` into the run's directory."""
     directory = run.directory if isinstance(run, Run) else runs.find(run)
-    return html.write_report(directory)
+    return page.write_report(directory)
 
 
 def compare(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:

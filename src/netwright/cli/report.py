@@ -22,9 +22,9 @@ def report(
 
     It is one HTML file that needs nothing else. A run that still trains has one too.
     """
-    from netwright.reporting import html
+    from netwright.reporting import page
 
-    path = html.write_report(runs.find(run, out))
+    path = page.write_report(runs.find(run, out))
     if json:
         printing.document({"report": str(path)})
     else:

@@ -17,7 +17,8 @@ from filled import confusion, gallery, pictures, run_directory
 
 from netwright.errors import RunError
 from netwright.records import Evidence, Finding, Remedy
-from netwright.reporting import contents, html, sections
+from netwright.reporting import contents, sections
+from netwright.reporting.page import write_report
 from netwright.runs import RunDirectory
 
 DIGITS = tuple("0123456789")
@@ -67,7 +68,7 @@ class Page(HTMLParser):
 
 
 def report(directory: Path) -> tuple[str, Page]:
-    text = html.write_report(directory).read_text(encoding="utf-8")
+    text = write_report(directory).read_text(encoding="utf-8")
     page = Page(text)
     assert len(text.encode()) < LARGEST
     assert_self_contained(text, page)
@@ -303,7 +304,7 @@ def test_a_run_that_still_trains_says_so(tmp_path: Path) -> None:
     run = RunDirectory(directory).lock()
     try:
         assert "is still learning digits" in report(directory)[1].text
-        assert "was stopped while learning" in Page(html.write_report(directory, state="interrupted").read_text()).text
+        assert "was stopped while learning" in Page(write_report(directory, state="interrupted").read_text()).text
     finally:
         run.unlock()
 
@@ -377,7 +378,7 @@ def test_numbers_that_are_not_finite_are_survived(tmp_path: Path) -> None:
 
 def test_no_directory_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such folder"):
-        html.write_report(tmp_path / "none")
+        write_report(tmp_path / "none")
 
 
 def test_writing_twice_gives_the_same_page(whole: Path) -> None:
@@ -406,8 +407,8 @@ def test_the_template_is_found_as_package_data() -> None:
 def test_a_report_is_written_without_torch(whole: Path) -> None:
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from pathlib import Path; from netwright.reporting import html, terminal, progress, cards\n"
-        f"html.write_report(Path({str(whole)!r}))"
+        "from pathlib import Path; from netwright.reporting import page, terminal, progress, cards\n"
+        f"page.write_report(Path({str(whole)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
