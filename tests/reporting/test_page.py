@@ -18,7 +18,7 @@ from filled import confusion, gallery, pictures, run_directory
 from netwright.errors import RunError
 from netwright.records import Evidence, Finding, Remedy
 from netwright.reporting import contents, sections
-from netwright.reporting.page import write_report
+from netwright.reporting.page import TEMPLATES, write_report
 from netwright.runs import RunDirectory
 
 DIGITS = tuple("0123456789")
@@ -414,7 +414,7 @@ def test_a_report_is_written_without_torch(whole: Path) -> None:
 
 
 def test_both_themes_have_the_same_variables_and_enough_contrast() -> None:
-    style = (Path(html.TEMPLATES) / "report.css").read_text()
+    style = (Path(TEMPLATES) / "report.css").read_text()
     light, by_system, by_choice = (
         dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root[^{]*{(.*?)}", style, re.S)
     )
