@@ -294,7 +294,7 @@ def measure(name: str, options: argparse.Namespace) -> None:
     rows += [(other, "", f"skipped: {reason}", "") for other, reason in skipped.items()]
     own = f"{common.interval(speeds['netwright'])['median']:.0f}"
     common.table(("", "examples/s", "netwright / it", "target"), [("netwright", own, "", ""), *rows])
-    common.write_result("throughput", f"{name} {precision} {options.clock}", {
+    common.write_result("throughput", f"{name} {precision} {options.clock} against {' '.join(wanted)}", {
         "network": task.network, "arguments": task.arguments, "batch": BATCH, "layout": layout, "ratios": ratios,
         "clock": options.clock, "steps": 2 * len(task.images) // BATCH,
         "examples_per_second": {other: common.interval(seen)["median"] for other, seen in speeds.items()},
