@@ -91,7 +91,7 @@ def explained(path: Path) -> Iterator[None]:
                 "room to write; what was saved before is whole",
                 "free space, then train --resume",
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise RunError(
                 str(path), f"a place that cannot be written ({error.strerror})", "a writable folder", "--out FOLDER"
             ) from error

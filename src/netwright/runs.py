@@ -32,12 +32,12 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import msgspec
-import yaml
 
 from netwright import files
 from netwright.errors import RunError, UsageError, nearest
-from netwright.recipe.reading import load, to_dict
+from netwright.recipe.reading import load
 from netwright.recipe.schema import Recipe
+from netwright.recipe.writing import dump
 from netwright.records import EpochRow, Finding, Measurement, Record, RunSummary, to_builtin
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -303,7 +303,7 @@ def _lock_exclusively(file: Any) -> None:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    return str(yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120))
+    return dump(recipe)
 
 
 # ---------------------------------------------------------------------------- rows in SQLite

@@ -118,6 +118,7 @@ def train(
     folder: Path | str = runs.DEFAULT_FOLDER,
     shown: Progress | None = None,
     sinks: Sequence[Sink] = (),
+    trust: bool = False,
     network: nn.Module | None = None,
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
@@ -126,7 +127,7 @@ def train(
     """Train what the recipe says, into a new directory under ``folder``, and write its report.
 
     ``network``, ``loss``, ``optimizer`` and ``material`` (examples or batches) stand in for what the recipe names;
-    ``fit`` hands them over.
+    ``fit`` hands them over. ``trust``: also import a network from another user's file.
     """
     material = open_source(recipe.data) if material is None else material
     with _global_state(recipe):
@@ -136,7 +137,9 @@ def train(
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
         record = _network_record(resolved, material, network)
-        network = keeping.build(record, trust=True, network=network).to(place)
+        own = {key: record.arguments[key] for key in ("width", "depth", "dropout") if key in record.arguments}
+        resolved = override(resolved, {f"network.{key}": value for key, value in own.items()})
+        network = keeping.build(record, trust=trust, network=network).to(place)
         resolved, measured = _measured(resolved, material, network, inputs, place, loss)
         pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer)
         run = _new_run(Path(folder), resolved, recipe, record, inputs, material, measured)
@@ -256,7 +259,7 @@ def fit(
     }
     if resume_from is not None:
         return resume(runs.find(resume_from, folder), trust=True, **objects)
-    return train(recipe, folder=folder, **objects)
+    return train(recipe, folder=folder, trust=True, **objects)
 
 
 @contextlib.contextmanager

@@ -101,7 +101,6 @@ def test_reading_undoes_writing(tmp_path: Path, recipe: Recipe) -> None:
     assert writing.dump(again) == writing.dump(recipe)
 
 
-@pytest.mark.xfail(reason="runs.dump_recipe is to use recipe.writing.dump")
 @pytest.mark.parametrize("text", TRAPS)
 def test_a_run_keeps_texts_that_look_like_something_else(text: str) -> None:
     recipe = override(Recipe(), {"name": text, "network.arguments": {"k": text, text: 1}})

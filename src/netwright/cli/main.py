@@ -53,6 +53,8 @@ FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code and raises nothing."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # PyTorch's threads spin while they wait, which makes a step many times slower where cores are shared (docs/log.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

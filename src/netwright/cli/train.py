@@ -52,7 +52,7 @@ def train(
     if print_recipe:
         _refuse("--print-recipe", {"--tensorboard": tensorboard, "--out": out, "--quiet": quiet})
         return _print_recipe(recipe, json)
-    return _carry_out(lambda **how: _trained(recipe, folder, how), folder, json, quiet, tensorboard)
+    return _carry_out(lambda **how: _trained(recipe, folder, trust, how), folder, json, quiet, tensorboard)
 
 
 def _refuse(option_given: str, others: dict[str, Any]) -> None:
@@ -88,10 +88,10 @@ def _print_recipe(recipe: Recipe, json: bool) -> int:
     return 0
 
 
-def _trained(recipe: Recipe, folder: Path, how: dict[str, Any]) -> Run:
+def _trained(recipe: Recipe, folder: Path, trust: bool, how: dict[str, Any]) -> Run:
     from netwright import workbench
 
-    return workbench.train(recipe, folder=folder, **how)
+    return workbench.train(recipe, folder=folder, trust=trust, **how)
 
 
 def _resumed(subject: str, folder: Path, trust: bool, how: dict[str, Any]) -> Run:

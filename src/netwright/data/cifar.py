@@ -58,11 +58,13 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     count = {part: sum(len(batch.labels) for batch in group) for part, group in batches.items()}
     labels = {part: np.concatenate([batch.labels for batch in group]) for part, group in batches.items()}
     record = preprocess_for(options, [Look(SIDE, SIDE, False)], like)
-    pixels = _stored(options, path, [batch for group in batches.values() for batch in group], record)
+    flat = [batch for group in batches.values() for batch in group]
+    batches.clear()  # each batch is let go when it has been stored, so that the set is not held twice
+    pixels = _stored(options, path, flat, record)
     parts, start = {}, 0
-    for part in batches:
+    for part in count:
         targets = match_classes(labels[part], classes, like.classes, str(path)) if like else labels[part]
-        parts[part if len(batches) > 1 else "train"] = Part((pixels[start : start + count[part]],), targets)
+        parts[part if len(count) > 1 else "train"] = Part((pixels[start : start + count[part]],), targets)
         start += count[part]
     return Examples(
         kind="image", task="classification", parts=parts, preprocess=(record,),

@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
     [".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".pgm", ".ppm", ".pbm", ".pnm"]
 )
 # Pillow's own readers of these; its others (EPS, which starts Ghostscript, among them) are not let near a file.
-READERS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "MPO")
+READERS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 KEEP_UP_TO = 64  # pixels: pictures that all have one size are kept at it up to this side
 AUTO_SIDE = 64  # pixels: the side of all other pictures, where the recipe says nothing
 MOST_FILE_BYTES = 1 << 29  # of one encoded picture: beyond that it is a mistake or an attack

@@ -45,7 +45,9 @@ def describe(
         raise unknown_name("network.name", name, NETWORKS, NetworkError)
     takes = inspect.signature(NETWORKS[name]).parameters
     chosen = {"width": width, "depth": depth, "dropout": dropout}
-    chosen = {key: value for key, value in chosen.items() if key in takes and value != "auto"} | arguments
+    chosen = {
+        key: takes[key].default if value == "auto" else value for key, value in chosen.items() if key in takes
+    } | arguments
     for key in chosen:
         if key not in takes or key in ("input_shape", "outputs"):
             near = nearest(key, takes)

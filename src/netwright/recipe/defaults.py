@@ -12,6 +12,7 @@ from netwright.records import DataFacts
 
 FEW, MANY = 10_000, 54_000
 RISING = 0.25  # the share of a one-cycle schedule in which the rate rises
+OF_THE_NETWORK = ("network.width", "network.depth", "network.dropout")
 AUGMENTATIONS = tuple(f"augment.{name}" for name in ("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"))
 LOSSES = {"classification": "cross-entropy", "multi-label": "binary-cross-entropy", "regression": "squared"}
 
@@ -22,6 +23,8 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     values = flat(recipe)
     if recipe.train.optimizer == "python":  # its rate is the user's, and so is its schedule
         chosen |= {"train.schedule": "constant", "train.lr": 1.0, "train.weight_decay": 0.0, "train.average": 0.0}
+    if recipe.network.name not in ("auto", chosen["network.name"]):  # a network by name has widths of its own
+        chosen = {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK}
     resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})
     if resolved.train.warmup == "auto":
         rising = RISING * int(resolved.train.epochs) if resolved.train.schedule == "one-cycle" else 0.0

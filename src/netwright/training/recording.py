@@ -35,7 +35,7 @@ class DivergedError(NetwrightError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by the user, after saving."""
+    """Stopped by the user, after saving; its text is the run's directory."""
 
 
 class Sink(Protocol):
@@ -108,7 +108,7 @@ class Recorder:
                 self._tally()
         if self._stop_asked:
             self.checkpoint(state)
-            raise Interrupted
+            raise Interrupted(str(self._run.path))
         if time.monotonic() >= self._tick:
             self._pulse(state)
 
@@ -148,7 +148,7 @@ class Recorder:
         if last or self._stop_asked or time.monotonic() >= self._checkpoint_at:
             self.checkpoint(state)
         if self._stop_asked and not last:
-            raise Interrupted
+            raise Interrupted(str(self._run.path))
         return stop
 
     # ---- keeping
