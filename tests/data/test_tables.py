@@ -235,7 +235,7 @@ def test_a_missing_number_stops_and_says_where(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read(Data(), file(tmp_path, text))
     assert "column 'b', line 3: got a missing number (3 in all, in the columns a, b)" in str(caught.value)
-    assert caught.value.suggestion == "data.missing=mean"
+    assert caught.value.suggestion == "--set data.missing=mean"
 
 
 def test_a_missing_number_becomes_the_mean(tmp_path: Path) -> None:

@@ -72,6 +72,20 @@ def test_an_argument_that_a_network_does_not_take() -> None:
         keeping.build(describe(f"{__file__}:Tied", colour=1))
 
 
+class Lazy(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.LazyConv2d(3, 1), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
+
+
+def test_lazy_layers_get_their_shapes_and_keep_their_mode() -> None:
+    network = keeping.build(describe(f"{__file__}:Lazy"))
+    assert network.get_parameter("3.weight").shape == (2, 12)
+    assert all(module.training for module in network.modules())
+    record = keeping.describe(f"{__file__}:Lazy", (5,), 3, width="auto", depth="auto", dropout="auto", arguments={})
+    with pytest.raises(NetworkError, match="lazy"):
+        keeping.build(record)
+
+
 class Tied(nn.Module):
     """Two names for one weight."""
 

@@ -431,7 +431,7 @@ def _guessed(y: Numbers, where: str, keep_integers: bool) -> Task:
             return "classification" if _sums_to_one(y) else "regression"
         raise DataError(
             where, f"{_kind_name(y)} of shape {y.shape} that are not only 0 and 1", "one label an example",
-            "data.task=regression" if y.dtype.kind != "U" else "one column",
+            "--set data.task=regression" if y.dtype.kind != "U" else "one column",
         )  # fmt: skip
     if y.dtype.kind == "f":
         return "multi-label" if zeros_and_ones and y.min() != y.max() else "regression"
@@ -477,7 +477,7 @@ def _classes(y: Numbers, where: str, like: Examples | None, keep_integers: bool)
         if (y != np.rint(y)).any() or float(np.abs(y).max()) > 2**53:
             raise DataError(
                 where, f"{float(y[y != np.rint(y)][0]) if (y != np.rint(y)).any() else float(y.max()):g}",
-                "whole numbers as classes", "data.task=regression",
+                "whole numbers as classes", "--set data.task=regression",
             )  # fmt: skip
         y = y.astype(np.int64)
     known = like.classes if like is not None else None
@@ -505,7 +505,7 @@ def _classes(y: Numbers, where: str, like: Examples | None, keep_integers: bool)
 def _kept(y: Numbers, where: str, known: tuple[str, ...] | None) -> Targets:
     count = int(y.max()) + 1
     if count > MOST_CLASSES:
-        raise DataError(where, f"the label {count - 1}", f"labels below {MOST_CLASSES}", "data.task=regression")
+        raise DataError(where, f"the label {count - 1}", f"labels below {MOST_CLASSES}", "--set data.task=regression")
     if known is not None and count <= len(known):
         return Targets(y.astype(np.int64), "classification", known, ())
     return Targets(y.astype(np.int64), "classification", tuple(map(str, range(count))), ())

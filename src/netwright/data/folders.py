@@ -267,7 +267,7 @@ def _stored(options: Data, path: Path, names: tuple[str, ...], found: Found, pla
 def _broken(path: Path, name: str, reason: str, count: int) -> DataError:
     return DataError(
         f"{path}: {name}", f"a broken picture ({reason})" + (f", the first of {count} or more" if count > 1 else ""),
-        "pictures that can be decoded", "remove it, or data.skip_broken=true to leave such files out",
+        "pictures that can be decoded", "remove it, or --set data.skip_broken=true to leave such files out",
     )  # fmt: skip
 
 

@@ -320,7 +320,7 @@ def _check(examples: Examples) -> None:
     if examples.task == "classification" and len(examples.classes) < 2:
         only = f", {examples.classes[0]!r}" if examples.classes else ""
         raise DataError(
-            "data.source", f"one class only{only}", "two or more for classification", "data.task=regression"
+            "data.source", f"one class only{only}", "two or more for classification", "--set data.task=regression"
         )
     for name, part in examples.parts.items():
         if len(part) == 0:

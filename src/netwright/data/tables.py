@@ -262,7 +262,7 @@ def _stop_at_missing(table: _Table, lacking: Mapping[str, npt.NDArray[np.bool_]]
     others = f", in the columns {', '.join(lacking)}" if len(lacking) > 1 else ""
     raise DataError(
         f"{table.name}: column {name!r}, {table.place(int(lack.argmax()))}",
-        f"a missing number ({total} in all{others})", "a number", "data.missing=mean",
+        f"a missing number ({total} in all{others})", "a number", "--set data.missing=mean",
     )  # fmt: skip
 
 
@@ -316,7 +316,7 @@ def _targets(
         row, column = (int(place) for place in np.argwhere(~np.isin(values, (0, 1)))[0])
         raise DataError(
             f"{table.name}: target {names[column]!r}, {table.place(row)}", f"{values[row, column]:g}", "0 or 1",
-            "data.task=regression",
+            "--set data.task=regression",
         )  # fmt: skip
     return values.astype(np.float32), names if task == "multi-label" else ()
 
@@ -333,7 +333,7 @@ def _classes(table: _Table, name: str, cells: _Cells, like: Examples | None) -> 
     if like is None and len(texts) > DISTINCT_TEXTS and len(texts) > DISTINCT_SHARE * table.count:
         raise DataError(
             f"{table.name}: target {name!r}", f"{len(texts)} distinct values in {table.count} rows", "classes",
-            "data.task=regression" if numbered else "data.target=another column",
+            "--set data.task=regression" if numbered else "data.target=another column",
         )  # fmt: skip
     classes = like.classes if like is not None else texts if numbered else tuple(sorted(texts))
     places = {text: place for place, text in enumerate(classes)}

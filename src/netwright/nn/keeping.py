@@ -13,7 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from netwright.errors import NetworkError, nearest, unknown_name
 from netwright.nn.surgery import replay
@@ -80,7 +82,27 @@ def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None
                     "netwright.load(RUN, network=...)",
                 )  # fmt: skip
             built = network
+    _materialize(built, record)
     return replay(built, record.surgeries)
+
+
+def _materialize(network: nn.Module, record: NetworkFile) -> None:
+    """Give lazy layers their shapes by one example of zeros; every sub-module keeps its mode."""
+    tensors = [*network.parameters(), *network.buffers()]
+    if not any(isinstance(each, UninitializedParameter | UninitializedBuffer) for each in tensors):
+        return
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, *record.input_shape))
+    except Exception as error:
+        raise NetworkError(
+            record.name, f"lazy layers that an example of shape {record.input_shape} does not initialise ({error})",
+            "a network that runs on it", "layers with their sizes, or one call before",
+        ) from error  # fmt: skip
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _imported(record: NetworkFile, trust: bool) -> nn.Module:

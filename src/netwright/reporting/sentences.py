@@ -54,9 +54,10 @@ def verdict(metrics: Metrics, guessing: float | None, examples: int) -> str:
     accuracy, explained = metrics.get("accuracy"), metrics.get("r2")
     if accuracy is not None and guessing is not None:
         spread = math.sqrt(max(guessing * (1 - guessing), 1e-12) / max(1, examples))
-        if accuracy <= guessing + SURE * spread:
-            return "not learned"
-        return "learned" if accuracy - guessing >= LEARNED * (1 - guessing) else "trained"
+        far = accuracy - guessing >= LEARNED * (1 - guessing)
+        if accuracy <= guessing + SURE * spread:  # all of a handful may be right by luck: nothing is said then
+            return "trained" if far else "not learned"
+        return "learned" if far else "trained"
     if explained is not None and accuracy is None:
         return "not learned" if explained <= 0 else "learned" if explained >= LEARNED else "trained"
     return "trained"
