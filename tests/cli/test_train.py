@@ -25,7 +25,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Recipe]:
     """The recipes that would be trained."""
     found: list[Recipe] = []
 
-    def remember(recipe: Recipe, folder: Path, how: dict[str, Any]) -> Any:
+    def remember(recipe: Recipe, folder: Path, trust: bool, how: dict[str, Any]) -> Any:
         found.append(recipe)
         raise KeyboardInterrupt
 
