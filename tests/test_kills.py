@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="the driver forks"),
+    pytest.mark.timeout(900),
+]
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
 
@@ -20,7 +23,7 @@ def drive(mode: str, folder: Path, count: int) -> dict:  # type: ignore[type-arg
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NETWRIGHT_CACHE": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, str(DRIVER), mode, str(folder), str(count)],
-        env=environment, capture_output=True, text=True, timeout=280, check=False,
+        env=environment, capture_output=True, text=True, timeout=880, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
