@@ -65,7 +65,7 @@ def test_every_command_of_a_page_runs(page: Path, house: Path) -> None:
             assert re.search(rf"^{command.split()[1]}:", makefile, re.M), command
             continue
         if "last" in command.split() or "compare" in command or "--delete" in command or "runs" in command:
-            while not all((house / "runs" / f"digits-000{number}").exists() for number in (1, 2)):
+            while len(list((house / "runs").glob("digits-*"))) < 2:
                 done = run("netwright train digits --epochs 1 --network mlp", house)
                 assert done.returncode == 0, done.stderr
         if "predict last" in command:
