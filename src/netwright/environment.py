@@ -41,13 +41,6 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def memory_bytes() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return None
-
-
 def extras() -> dict[str, dict[str, Any]]:
     """Each extra: whether it can be used, the versions found, and the command that installs it where it cannot."""
     found = {}

@@ -442,9 +442,6 @@ class Reader:
             values.extend(struct.unpack(f"<{count}f", blob))
         return steps, values
 
-    def series_names(self) -> list[str]:
-        return [row[0] for row in self._all("select distinct name from series order by name")]
-
     def epochs(self) -> list[EpochRow]:
         rows = self._all("select epoch, split, step, seconds, metrics from epochs order by epoch, split")
         return [

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from netwright import building
-from netwright.building import Material
+from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.examples import facts as facts_of_examples
+from netwright.data.handed import LoaderBatches
 from netwright.data.loading import Batches
-from netwright.errors import DataError
+from netwright.errors import DataError, RecipeError
 from netwright.preprocess import ImagePreprocess, InputFile, input_shape
+from netwright.recipe.comparing import flat
 from netwright.recipe.schema import Recipe
 from netwright.records import DataFacts
 from netwright.training import randomness
@@ -57,6 +59,32 @@ def decided(recipe: Recipe, material: Material) -> dict[str, Any]:
     height, width = first.size
     chosen = {"channels": "+".join(first.channels), "size": f"{height}x{width}", "normalize": bool(first.mean)}
     return {f"data.{key}": value for key, value in chosen.items() if getattr(recipe.data, key) == "auto"}
+
+
+def from_python(
+    recipe: Recipe, material: Material, loss: Loss | None, optimizer: torch.optim.Optimizer | None
+) -> dict[str, Any]:
+    """What objects from Python decide of the recipe; a key that they would make idle is refused, never ignored."""
+    changes: dict[str, Any] = {}
+    if not isinstance(material, Examples) or len(material.preprocess) > 1:
+        changes |= {
+            f"augment.{name}": "none" if name == "flip" else 0.0 for name in type(recipe.augment).__struct_fields__
+        }
+    if isinstance(material, LoaderBatches):
+        changes["train.batch_size"] = len(material.first)
+    if loss is not None:
+        changes |= {"objective.label_smoothing": 0.0, "objective.class_weights": "none"}
+    if optimizer is not None:
+        changes["train.lr"] = float(optimizer.param_groups[0]["lr"])
+        changes["train.weight_decay"] = float(optimizer.param_groups[0].get("weight_decay", 0.0))
+    asked = flat(recipe)
+    for key, value in changes.items():
+        if asked[key] not in ("auto", value):
+            raise RecipeError(
+                key, f"{asked[key]!r} beside an object that decides it", f"{value!r} or auto",
+                "change the object (its transforms, batch size, rate), or leave the key out",
+            )  # fmt: skip
+    return changes
 
 
 def _asked(material: Any, network: nn.Module | None) -> int:

@@ -132,7 +132,9 @@ def train(
     material = open_source(recipe.data) if material is None else material
     with _global_state(recipe):
         known = sourcing.facts(material, network)
-        resolved = override(defaults.resolve(recipe, known), sourcing.decided(recipe, material))
+        handed_over = sourcing.from_python(recipe, material, loss, optimizer)
+        resolved = defaults.resolve(override(recipe, handed_over), known)
+        resolved = override(resolved, sourcing.decided(recipe, material))
         place = building.device(resolved)
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)

@@ -318,6 +318,25 @@ def test_a_loss_and_an_optimizer_of_ones_own(tmp_path: Path) -> None:
     assert np.allclose(run.files.reader().series("lr")[1], 0.1)
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"batch_size": 8}, "train.batch_size"),
+        ({"lr": 0.5}, "train.lr"),
+        ({"settings": {"augment.noise": 0.1}}, "augment.noise"),
+        ({"settings": {"objective.label_smoothing": 0.1}}, "objective.label_smoothing"),
+    ],
+)
+def test_a_key_that_an_object_would_make_idle_is_refused(tmp_path: Path, options: dict[str, Any], says: str) -> None:
+    network = Pair()
+    objects = {"optimizer": torch.optim.SGD(network.parameters(), lr=0.1), "loss": nn.CrossEntropyLoss()}
+    loader = pair_data("a loader of tuples")
+    with pytest.raises(RecipeError, match=says):
+        netwright.fit(network, loader, folder=tmp_path, epochs=1, quiet=True, **objects, **options)
+    run = netwright.fit(network, loader, folder=tmp_path, epochs=1, quiet=True, **objects)
+    assert (run.recipe.train.batch_size, run.recipe.train.lr) == (16, 0.1)
+
+
 def test_frozen_and_evaluating_parts_stay_as_they_are(tmp_path: Path) -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     network[0].weight.requires_grad_(False)

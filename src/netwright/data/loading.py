@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -124,7 +123,3 @@ def _gather(array: np.ndarray, rows: torch.Tensor) -> torch.Tensor:
     gathered = np.empty((len(positions), *array.shape[1:]), array.dtype)
     gathered[ascending] = array[positions[ascending]]
     return torch.from_numpy(gathered)
-
-
-def batches_per_epoch(examples: int, batch_size: int) -> int:
-    return math.ceil(examples / batch_size)

@@ -43,7 +43,6 @@ IN_FLIGHT = 8  # a batch has at most this part of a core's share of the memory: 
 DRAFT_GAP = 2  # a JPEG is decoded at no less than this multiple of the wanted size, then resampled
 
 Fit = Literal["squash", "crop", "pad"]
-FITS: tuple[Fit, ...] = ("squash", "crop", "pad")
 ORIENTATION = 0x0112  # the EXIF tag
 
 

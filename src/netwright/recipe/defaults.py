@@ -22,7 +22,7 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     chosen = rule(facts)
     values = flat(recipe)
     if recipe.train.optimizer == "python":  # its rate is the user's, and so is its schedule
-        chosen |= {"train.schedule": "constant", "train.lr": 1.0, "train.weight_decay": 0.0, "train.average": 0.0}
+        chosen |= {"train.schedule": "constant", "train.average": 0.0}
     if recipe.network.name not in ("auto", chosen["network.name"]):  # a network by name has widths of its own
         chosen = {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK}
     resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})

@@ -24,8 +24,6 @@ CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle", "plateau")
 LOSSES = ("cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl")
-PRECISIONS = ("fp32", "bf16", "fp16")
-LAYOUTS = ("contiguous", "channels_last")
 FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "python")
 
 Optimizer = Literal[Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta", "python"]
