@@ -111,6 +111,34 @@ def test_what_code_of_the_users_prints_is_kept_out_of_the_document(says: Says, m
     assert "hello" in said.err
 
 
+def test_a_network_that_prints_leaves_every_answer_clean(says: Says, tmp_path: Path, pictures: Path) -> None:
+    """At import, while it is built and in every step, to the stream of then and of later."""
+    (tmp_path / "talkative.py").write_text(
+        "import sys, torch\nprint('noise')\nthen = sys.stdout\n"
+        "class Net(torch.nn.Module):\n"
+        "    def __init__(self):\n        super().__init__(); print('noise'); self.f = torch.nn.Linear(64, 10)\n"
+        "    def forward(self, x):\n        print('noise'); print('noise', file=then); return self.f(x.flatten(1))\n"
+    )
+    network = ("--network", f"{tmp_path / 'talkative.py'}:Net", "--epochs", "1", "--limit", "100", "--threads", "1")
+    out = ("--out", tmp_path / "runs")
+    trained = says("train", "digits", *network, *out, "--json")
+    assert Path(trained.document["run"]).is_dir()
+    assert trained.err.count("noise") > 4
+    quiet = says("train", "digits", *network, *out, "--quiet")
+    assert quiet.out == f"{tmp_path / 'runs' / 'digits-0002'}\n"
+    summary = says("train", "--resume", "last", *out)
+    assert "noise" not in summary.out
+    assert "kept: the weights" in summary.out
+    file = pictures / "0.png"
+    assert says("predict", "last", file, *out, "--json").document["predictions"][0]["name"] == str(file)
+    header, row = says("predict", "last", file, *out, "--csv").out.splitlines()
+    assert header == "file,label,probability"
+    assert row.startswith(f"{file},")
+    table = says("predict", "last", file, *out)
+    assert len(table.out.splitlines()) == 2
+    assert "noise" in table.err
+
+
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, BrokenPipeError])
 def test_stops_without_a_traceback(kind: type[BaseException], says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped() -> None:

@@ -46,7 +46,7 @@ def compare(
     names = [
         subject if directory is None else directory.name for subject, directory in zip((first, second), directories)
     ]
-    terminal.show(terminal.difference(found, *names))
+    printing.show(terminal.difference(found, *names))
     if ran:
         _show_metrics(list(ran.values()))
     return 0
@@ -58,7 +58,7 @@ def _recipe(directory: Path, resolved: bool) -> Recipe:
 
 
 def _show_metrics(ran: list[RunSummary]) -> None:
-    from netwright.reporting import formatting, terminal
+    from netwright.reporting import formatting
 
     rows = dict.fromkeys(
         (part, metric) for part in ("validation", "test") for run in ran for metric in run.metrics.get(part, {})
@@ -69,8 +69,8 @@ def _show_metrics(ran: list[RunSummary]) -> None:
         values = [formatting.metric(metric, run.metrics.get(part, {}).get(metric)) for run in ran]
         table.add_row(*map(printing.cell, (f"{part} {formatting.metric_name(metric)}", *values)))
     if rows:
-        print()
-        terminal.show(table)
+        printing.line()
+        printing.show(table)
     for run in ran:
         if run.state != "finished":
             printing.note(f"{run.name} is {run.state}: its metrics are those of its last epoch")

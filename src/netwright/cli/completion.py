@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from netwright.cli import printing
 from netwright.cli.options import option
 
 Shell = Literal["bash", "zsh", "fish"]
@@ -20,5 +21,5 @@ def completion(shell: Annotated[Shell, option("the shell", metavar="SHELL")], /)
     """
     from netwright.cli.frozen import completions
 
-    print(completions(shell), end="")
+    printing.line(completions(shell), end="")
     return 0

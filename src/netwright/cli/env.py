@@ -16,5 +16,5 @@ def env(*, json: Json = False) -> int:
     else:
         from netwright.reporting import terminal
 
-        terminal.show(terminal.environment(found))
+        printing.show(terminal.environment(found))
     return 0

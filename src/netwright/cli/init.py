@@ -30,5 +30,5 @@ def init(
     if json:
         printing.document({"recipe": str(file)})
     else:
-        print(f"wrote {file}; next: netwright train {file}")
+        printing.line(f"wrote {file}; next: netwright train {file}")
     return 0

@@ -65,12 +65,11 @@ def listing(
     if json:
         printing.document({what: [{"name": name, "meaning": meaning} for name, meaning in rows.items()]})
         return 0
-    from netwright.reporting import terminal
 
     table = printing.table("name", "")
     for name, meaning in rows.items():
         table.add_row(printing.cell(name, "bold"), printing.cell(meaning))
-    terminal.show(table)
+    printing.show(table)
     return 0
 
 
@@ -96,7 +95,7 @@ def _keys(json: bool) -> int:
     if json:
         printing.document({"keys": rows})
         return 0
-    from netwright.reporting import formatting, terminal
+    from netwright.reporting import formatting
 
     table = printing.table("key", "default", "takes", "meaning")
     for row in rows:
@@ -104,5 +103,5 @@ def _keys(json: bool) -> int:
             printing.cell(row["key"], "bold"), printing.cell(formatting.value_text(row["default"])),
             printing.cell(row["takes"]), printing.cell(row["meaning"]),
         )  # fmt: skip
-    terminal.show(table)
+    printing.show(table)
     return 0

@@ -155,7 +155,7 @@ def _run(arguments: list[str]) -> int:
     from netwright.cli import printing
 
     as_json = "--json" in arguments
-    with printing.documents_only() if as_json else contextlib.nullcontext():
+    with printing.answers_only():
         words = [STANDARD_INPUT if word == "-" else word for word in arguments]
         return _guarded(lambda: application()(words), arguments, as_json)
 

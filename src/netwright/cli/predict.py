@@ -89,7 +89,7 @@ def _judge(found: _counted, predictor: Predictor) -> int:
 
 def _as_csv(predictions: Iterable[Prediction], top: int) -> None:
     """A row an example, printed as it is known; regression has one column a target, several labels one a label."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(printing.stdout(), lineterminator="\n")
     first = True
     for prediction in predictions:
         row = _row(prediction, top)
@@ -118,7 +118,7 @@ def _row(prediction: Prediction, top: int) -> dict[str, str]:
 
 def _as_table(predictions: list[Prediction], top: int) -> None:
     from netwright.records import percent
-    from netwright.reporting import formatting, terminal
+    from netwright.reporting import formatting
 
     if not predictions:
         return
@@ -146,4 +146,4 @@ def _as_table(predictions: list[Prediction], top: int) -> None:
                 printing.cell(each.name), printing.cell(each.label or "", "bold"), percent(each.probability),
                 *map(printing.cell, words),
             )  # fmt: skip
-    terminal.show(table)
+    printing.show(table)

@@ -12,14 +12,15 @@ from netwright.errors import NetwrightError
 from netwright.records import to_builtin
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
-_stdout: IO[str] | None = None  # the real one, while everything but documents is sent to stderr
+_stdout: IO[str] | None = None  # the real one, while everything but answers is sent to stderr
 
 
 @contextlib.contextmanager
-def documents_only() -> Iterator[None]:
-    """Until the end, only ``document`` reaches stdout, whatever a network of the user's prints."""
+def answers_only() -> Iterator[None]:
+    """Until the end, only what goes through this module reaches stdout, whatever a network of the user's prints."""
     global _stdout
     _stdout = sys.stdout
     try:
@@ -29,11 +30,27 @@ def documents_only() -> Iterator[None]:
         _stdout = None
 
 
+def stdout() -> IO[str]:
+    """Where a verb's answer goes."""
+    return sys.stdout if _stdout is None else _stdout
+
+
 def document(value: Any) -> None:
     """``value`` as one JSON document on stdout; NaN is ``null``."""
-    stream = sys.stdout if _stdout is None else _stdout
-    stream.write(json.dumps(to_builtin(value), indent=2, allow_nan=False) + "\n")
-    stream.flush()
+    stdout().write(json.dumps(to_builtin(value), indent=2, allow_nan=False) + "\n")
+    stdout().flush()
+
+
+def line(text: str = "", end: str = "\n") -> None:
+    """A line of a verb's answer, on stdout."""
+    print(text, end=end, file=stdout())
+
+
+def show(what: RenderableType) -> None:
+    """A table of a verb's answer, on stdout."""
+    from netwright.reporting import terminal
+
+    terminal.show(what, stdout())
 
 
 def note(text: str) -> None:

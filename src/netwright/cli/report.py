@@ -28,7 +28,7 @@ def report(
     if json:
         printing.document({"report": str(path)})
     else:
-        print(path)
+        printing.line(str(path))
     if open_:
         import webbrowser
 

@@ -57,9 +57,9 @@ def runs(
 
         filtered = any(value is not None for value in (state, source, network))
         if not found and (filtered or out != Path(DEFAULT_FOLDER)):
-            print(f"no such run in {out}")
+            printing.line(f"no such run in {out}")
         else:
-            terminal.show(terminal.runs(found))
+            printing.show(terminal.runs(found))
     return 0
 
 
@@ -109,7 +109,7 @@ def _delete(subjects: list[str], folder: Path, yes: bool, json: bool) -> int:
         printing.document({"deleted": chosen})
     else:
         for path in chosen:
-            print(f"deleted {path}")
+            printing.line(f"deleted {path}")
     return 0
 
 

@@ -84,7 +84,7 @@ def _print_recipe(recipe: Recipe, json: bool) -> int:
     if json:
         printing.document(to_dict(resolved))
     else:
-        print(writing.dump(resolved), end="")
+        printing.line(writing.dump(resolved), end="")
     return 0
 
 
@@ -123,7 +123,7 @@ def _carry_out(action: Any, folder: Path, json: bool, quiet: bool, tensorboard: 
     if json:
         printing.document(run.to_dict())
     elif quiet:
-        print(run.directory)
+        printing.line(str(run.directory))
     else:
         _summarize(run)
     return 0
@@ -146,8 +146,9 @@ def _summarize(run: Run) -> None:
     from netwright.reporting import terminal
 
     current = run.files.current()
-    terminal.show(terminal.summary(run.files.summary(), report=str(run.directory / "report.html"), found=run.findings))
+    printing.show(terminal.summary(run.files.summary(), report=str(run.directory / "report.html"), found=run.findings))
     kept, epochs = current.get("kept"), current.get("epoch")
     epoch = current.get("best_epoch") if kept == "best" else epochs
-    print(f"kept: the weights after epoch {epoch} of {epochs}{', the best on validation' if kept == 'best' else ''}")
-    print(f"next: netwright report {run.directory} --open   ·   netwright predict {run.directory} FILE…")
+    best = ", the best on validation" if kept == "best" else ""
+    printing.line(f"kept: the weights after epoch {epoch} of {epochs}{best}")
+    printing.line(f"next: netwright report {run.directory} --open   ·   netwright predict {run.directory} FILE…")
