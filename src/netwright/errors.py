@@ -6,6 +6,7 @@ A finding and an error speak the same grammar. ``exit_code`` is what the command
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -72,6 +73,12 @@ class MissingExtraError(NetwrightError, ImportError):
                 f'pip install "netwright[{extra}]"',
             )
         super().__init__(where, got, expected, suggestion)
+
+
+def setting(key: str, value: object) -> str:
+    """The option that sets a recipe key, as it can be pasted behind a command."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"--set {shlex.quote(f'{key}={text}')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -119,7 +119,7 @@ def test_what_a_killed_process_left_is_swept_up_when_it_is_old(tmp_path):
 def test_too_little_room_is_said_before_anything_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1 << 20})())
     with pytest.raises(
-        RunError, match=r"1 MB free for the decoded pictures of photos, expected 2 MB. Try: data.cache="
+        RunError, match=r"1 MB free for the decoded pictures of photos, expected 2 MB. Try: --set data.cache="
     ):
         cache.store(options(tmp_path), "photos", SHAPE, lambda: "key", lambda: pytest.fail("decoded"))
     assert list(tmp_path.iterdir()) == []

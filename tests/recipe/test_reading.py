@@ -1,5 +1,6 @@
 """Reading recipes: every key can be set, a wrong one stops with the nearest name, and numbers are numbers."""
 
+import shlex
 import typing
 from pathlib import Path
 from typing import Any
@@ -120,16 +121,17 @@ def test_the_callers_values_are_copied() -> None:
 @pytest.mark.parametrize(
     ("key", "near"),
     [
-        ("train.epoch", "train.epochs"), ("trian.lr", "train.lr"), ("epochs", "train.epochs"), ("sede", "seed"),
-        ("data.sorce", "data.source"), ("optimiser", "train.optimizer"), ("train.batchsize", "train.batch_size"),
-        ("train", "train.epochs"), ("network.args", "network.arguments"), ("quite.other", "netwright list keys"),
+        ("train.epoch", "train.epochs=1"), ("trian.lr", "train.lr=1"), ("epochs", "train.epochs=1"), ("sede", "seed=1"),
+        ("data.sorce", "data.source=1"), ("optimiser", "train.optimizer=1"), ("train.batchsize", "train.batch_size=1"),
+        ("train", "train.epochs=auto"), ("network.args", "network.arguments.NAME=1"), ("quite.other", ""),
     ],
 )  # fmt: skip
 def test_an_unknown_key_offers_the_nearest(key: str, near: str) -> None:
-    error = refusal(lambda: override(Recipe(), {key: 1}))
-    assert key in error.where
-    assert error.suggestion == near
+    error = refusal(lambda: from_dict({}, {key: 1}))
+    assert error.where == f"--set {key}"
+    assert error.suggestion == (f"--set {near}" if near else "netwright list keys")
     assert error.exit_code == 2
+    assert refusal(lambda: override(Recipe(), {"sede": 1})).suggestion == "settings={'seed': 1}"
 
 
 def test_a_section_must_be_a_section(tmp_path: Path) -> None:
@@ -159,10 +161,29 @@ def test_a_section_must_be_a_section(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_wrong_value_says_what_is_expected(assignment: str, expected: str, suggestion: str) -> None:
-    error = refusal(lambda: override(Recipe(), parse_assignments([assignment])))
-    assert error.where == assignment.partition("=")[0]
+    error = refusal(lambda: from_dict({}, parse_assignments([assignment])))
+    assert error.where == f"--set {assignment.partition('=')[0]}"
     assert error.expected.startswith(expected)
-    assert error.suggestion == suggestion
+    assert error.suggestion == (f"--set {suggestion}" if suggestion else "")
+
+
+def test_a_hint_can_be_pasted_where_the_value_was_given(tmp_path: Path) -> None:
+    path = write(tmp_path, "train:\n  epochs: ten\n")
+    error = refusal(lambda: load(path))
+    assert (error.where, error.suggestion) == (f"{path}: train.epochs", "epochs: auto")
+    path.write_text(path.read_text().replace("epochs: ten", error.suggestion))
+    assert load(path) == Recipe()
+    error = refusal(lambda: override(Recipe(), {"train.epochs": "ten"}))
+    assert (error.where, error.suggestion) == ("train.epochs", "settings={'train.epochs': 'auto'}")
+    words = refusal(lambda: from_dict({}, {"data.types.zip code": "categry"})).suggestion
+    assert shlex.split(words) == ["--set", "data.types.zip code=category"]
+
+
+def test_a_wrong_value_stops_although_another_rules_over_it(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {epochs: ten}\n")
+    assert refusal(lambda: load(path, {"train.epochs": 3})).got == "'ten'"
+    path.write_text("train: {lr: .nan}\n")
+    assert refusal(lambda: load(path, {"train.lr": 0.1})).expected == "a finite number"
 
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])

@@ -21,7 +21,7 @@ from netwright.data.loading import ArrayBatches
 from netwright.errors import NetworkError, UsageError
 from netwright.nn import keeping
 from netwright.preprocess import ArrayPreprocess, InputFile, apply, input_shape, measure, raw_shape
-from netwright.recipe import defaults, from_dict
+from netwright.recipe import defaults, override
 from netwright.recipe.schema import Recipe
 from netwright.training import loop as loops
 from netwright.training import randomness
@@ -91,7 +91,7 @@ class _NetworkEstimator(BaseEstimator):
         }  # fmt: skip
         if isinstance(self.network, str):
             changes["network.name"] = self.network
-        return from_dict({}, {**changes, **(self.settings or {})})
+        return override(Recipe(), {**changes, **(self.settings or {})})
 
     def _train(self, X: Array, targets: Array, task: Task, classes: tuple[str, ...], names: tuple[str, ...]) -> None:
         shape = tuple(self.input_shape or X.shape[1:])

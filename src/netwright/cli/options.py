@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from netwright.cli import printing
 from netwright.errors import RecipeError, UsageError
 from netwright.recipe import Recipe, from_dict, load, parse_assignments
-from netwright.recipe.reading import choices, parse_value, takes
+from netwright.recipe.reading import choices, flag, parse_value, takes
 from netwright.recipe.schema import Loss, Optimizer, Schedule
 from netwright.recipe.writing import meanings
 from netwright.runs import DEFAULT_FOLDER
@@ -97,8 +97,14 @@ class RecipeFlags:
 
     def changes(self) -> dict[str, Any]:
         """The recipe keys that were given, ``{"train.epochs": 3}``."""
-        given = {name: getattr(self, name) for name in FLAGS if getattr(self, name) is not None}
-        return {FLAGS[name]: parse_value(FLAGS[name], text, f"--{name}") for name, text in given.items()}
+        found: dict[str, Any] = {}
+        for name, key in FLAGS.items():
+            text = getattr(self, name)
+            if text is not None:
+                word = f"--{name.replace('_', '-')}"
+                found[key] = parse_value(key, text, word)
+                from_dict({}, {key: found[key]}, changes=flag(word))
+        return found
 
 
 Set = Annotated[
@@ -117,6 +123,7 @@ def is_recipe(subject: str) -> bool:
 def recipe_of(subject: str | None, assignments: list[str] | None, flags: RecipeFlags | None) -> Recipe:
     """The recipe that a command line asks for: defaults, recipe file, ``--set``, flags, each over the one before."""
     overrides = parse_assignments(assignments or [])
+    from_dict({}, overrides)  # by itself: a wrong value stops although a flag rules over it
     flagged = flags.changes() if flags else {}
     if subject is not None and not is_recipe(subject):
         if Path(subject, "recipe.yaml").is_file():

@@ -439,7 +439,7 @@ def _guessed(y: Numbers, where: str, keep_integers: bool) -> Task:
     if not keep_integers and distinct > MANY_CLASSES and distinct > len(y) / 2:
         raise DataError(
             where, f"{distinct} distinct integers in {len(y)} examples", "classes or values: the array does not tell",
-            "data.task=regression (or data.task=classification)",
+            "--set data.task=regression (or classification)",
         )  # fmt: skip
     return "classification"
 
@@ -451,7 +451,7 @@ def _sums_to_one(y: Numbers) -> bool:
 
 def _values(y: Numbers, where: str, like: Examples | None) -> Targets:
     if y.dtype.kind == "U":
-        raise DataError(where, f"texts such as {str(y.flat[0])!r}", "numbers", "data.task=classification")
+        raise DataError(where, f"texts such as {str(y.flat[0])!r}", "numbers", "--set data.task=classification")
     values = y.reshape(len(y), -1).astype(np.float32)
     if not np.isfinite(values).all():
         raise DataError(where, f"values up to {float(np.abs(y).max()):g}", "values that float32 holds", "another unit")
@@ -462,7 +462,7 @@ def _values(y: Numbers, where: str, like: Examples | None) -> Targets:
 
 def _labels(y: Numbers, where: str, like: Examples | None) -> Targets:
     if y.dtype.kind == "U" or not ((y == 0) | (y == 1)).all():
-        raise DataError(where, "other values than 0 and 1", "0 or 1 for each label", "data.task=classification")
+        raise DataError(where, "other values than 0 and 1", "0 or 1 for each label", "--set data.task=classification")
     values = y.reshape(len(y), -1).astype(np.float32)
     _same_width(values.shape[1], len(like.classes) if like else None, where, "labels")
     count = values.shape[1]
@@ -521,7 +521,7 @@ def _rows_of_classes(y: Numbers, where: str, like: Examples | None) -> Targets:
         return Targets(y.astype(np.float32), "classification", classes, ())
     raise DataError(
         where, f"rows of {width} that are neither one-hot nor sum to 1", "one class an example",
-        "data.task=multi-label or data.task=regression",
+        "--set data.task=multi-label (or regression)",
     )  # fmt: skip
 
 

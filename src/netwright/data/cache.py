@@ -92,7 +92,9 @@ def store(
         _build(path, where, shape, kind, blocks)
         found = _open(path, shape, kind)
     if found is None:
-        raise RunError(str(path), "a cache file that is not what was just written", "", "data.cache=ANOTHER_FOLDER")
+        raise RunError(
+            str(path), "a cache file that is not what was just written", "", "--set data.cache=ANOTHER_FOLDER"
+        )
     return found
 
 
@@ -141,7 +143,8 @@ def _build(
     except OSError as error:
         raise RunError(
             str(path.parent), f"{error.strerror or error} while the decoded pictures of {where} were written",
-            "a folder with room for them", "data.cache=ANOTHER_FOLDER, a smaller data.size or a larger data.memory_mb",
+            "a folder with room for them",
+            "--set data.cache=ANOTHER_FOLDER, a smaller data.size or a larger data.memory_mb",
         ) from error  # fmt: skip
     finally:
         for leftover in (temporary, facts):
@@ -197,7 +200,7 @@ def _check_space(where: Path, source: str, needed: int) -> None:
     if free < needed:
         raise RunError(
             str(where), f"{free >> 20} MB free for the decoded pictures of {source}", f"{(needed >> 20) + 1} MB",
-            "data.cache=ANOTHER_FOLDER, a smaller data.size or a larger data.memory_mb",
+            "--set data.cache=ANOTHER_FOLDER, a smaller data.size or a larger data.memory_mb",
         )  # fmt: skip
 
 

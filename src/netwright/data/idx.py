@@ -112,7 +112,7 @@ def _pairs(path: Path) -> dict[str, tuple[Path, Path]]:
             if known.name.removesuffix(".gz") != file.name.removesuffix(".gz"):
                 raise DataError(
                     str(path), f"both {known.name} and {file.name}", f"one file with the {part} {what}",
-                    f"data.source={path / known.name}" if what == "images" else "a folder for each of the sets",
+                    f"netwright train {path / known.name}" if what == "images" else "a folder for each of the sets",
                 )  # fmt: skip
     for part, files in found.items():
         missing = {"images", "labels"} - set(files)
@@ -166,7 +166,7 @@ def read_header(path: Path) -> Header:
                 raise DataError(
                     str(path), f"the first bytes {magic.hex(' ') or '(none)'}",
                     "an IDX file: 00 00, a type (08, 09, 0b, 0c, 0d or 0e), the number of axes",
-                    "download it again, or set data.format",
+                    "download it again, or --set data.format=FORMAT",
                 )  # fmt: skip
             lengths = file.read(4 * magic[3])
             if len(lengths) < 4 * magic[3]:

@@ -46,7 +46,9 @@ def open_source(options: Data) -> Examples:
     if kind == "python":
         raise DataError("data.format", "python", "examples handed over in Python", "netwright.fit(network, train)")
     if kind == "digits" and options.source not in BUILT_IN:
-        raise DataError("data.format", f"digits for {options.source!r}", "the built-in source", "data.source=digits")
+        raise DataError(
+            "data.format", f"digits for {options.source!r}", "the built-in source", "netwright train digits"
+        )
     examples = _reader(kind)(options, path, None)
     if kind == "digits" and options.test == "auto":
         options = msgspec.structs.replace(options, test=DIGITS_TEST)
@@ -106,7 +108,7 @@ def detect(path: Path) -> str:
         raise DataError(
             str(path), what,
             "IDX or CIFAR files, class folders of pictures or of WAV files (also in an archive), .npy or .npz arrays, "
-            "or a table (.csv, .tsv, .parquet)", f"data.format, one of {', '.join(FORMATS)}",
+            "or a table (.csv, .tsv, .parquet)", f"--set data.format=FORMAT, one of {', '.join(FORMATS)}",
         )  # fmt: skip
     return kind
 

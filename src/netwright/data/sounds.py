@@ -113,7 +113,7 @@ def _stacked(series: list[Int16s], samples: int, path: Path) -> Int16s:
     if needed > _memory() / 2:
         raise DataError(
             str(path), f"{len(series)} sounds of {samples} samples ({needed / 1e9:.1f} GB)",
-            "at most half of this machine's memory", "a smaller data.seconds or data.sample_rate",
+            "at most half of this machine's memory", "--set data.seconds=1, or a smaller data.sample_rate",
         )  # fmt: skip
     raw = np.zeros((len(series), 1, samples), np.int16)
     for row, sound in zip(raw, series, strict=True):

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netwright.data.examples import Array, Examples, Part, Task
-from netwright.errors import DataError, MissingExtraError, nearest, unknown_name
+from netwright.errors import DataError, MissingExtraError, nearest, setting, unknown_name
 from netwright.preprocess import Column, TablePreprocess
 from netwright.recipe.schema import Data
 
@@ -140,7 +140,10 @@ def _target_names(options: Data, table: _Table) -> tuple[str, ...]:
             usable.pop()
         if len(usable) < 2:
             raise DataError(
-                table.name, f"{len(usable)} column", "inputs and a target", "data.header, or another delimiter"
+                table.name,
+                f"{len(usable)} column",
+                "inputs and a target",
+                "a file whose cells are divided by a comma, semicolon, tab or |",
             )
         return (usable[-1],)
     names = (options.target,) if options.target in usable else tuple(part.strip() for part in options.target.split(","))
@@ -169,7 +172,7 @@ def _useless(table: _Table, name: str) -> str:
         return ""
     distinct = len(cells.texts)
     if distinct > DISTINCT_TEXTS and distinct > DISTINCT_SHARE * table.count:
-        return f"{distinct} distinct texts in {table.count} rows (data.types={{{name}: category}} keeps it)"
+        return f"{distinct} distinct texts in {table.count} rows ({setting(f'data.types.{name}', 'category')} keeps it)"
     return ""
 
 
@@ -275,14 +278,14 @@ def _task(table: _Table, names: tuple[str, ...], chosen: Sequence[_Cells], optio
     for name, cells in zip(names, chosen, strict=True):
         if cells.kind == "date":
             raise DataError(
-                f"{table.name}: target {name!r}", "dates", "numbers or classes", "data.target=another column"
+                f"{table.name}: target {name!r}", "dates", "numbers or classes", "--target COLUMN, another one"
             )
     if len(names) > 1:
         texts = [name for name, cells in zip(names, chosen, strict=True) if cells.kind != "number"]
         if texts:
             raise DataError(
                 f"{table.name}: data.target", f"several targets with texts in {', '.join(map(repr, texts))}",
-                "one target with classes, or several with numbers", f"data.target={texts[0]}",
+                "one target with classes, or several with numbers", setting("data.target", texts[0]),
             )  # fmt: skip
         both = all(np.isin(cells.numbers, (0, 1)).all() for cells in chosen if cells.kind == "number")
         return "multi-label" if both else "regression"
@@ -333,7 +336,7 @@ def _classes(table: _Table, name: str, cells: _Cells, like: Examples | None) -> 
     if like is None and len(texts) > DISTINCT_TEXTS and len(texts) > DISTINCT_SHARE * table.count:
         raise DataError(
             f"{table.name}: target {name!r}", f"{len(texts)} distinct values in {table.count} rows", "classes",
-            "--set data.task=regression" if numbered else "data.target=another column",
+            "--set data.task=regression" if numbered else "--target COLUMN, another one",
         )  # fmt: skip
     classes = like.classes if like is not None else texts if numbered else tuple(sorted(texts))
     places = {text: place for place, text in enumerate(classes)}
@@ -438,7 +441,7 @@ def _as_dates(table: _Table, name: str, cells: _Cells) -> _Cells:
         row = int(np.isin(cells.codes, bad).argmax())
         raise DataError(
             f"{table.name}: column {name!r}, {table.place(row)}", repr(cells.texts[int(cells.codes[row])]),
-            "a date such as 2016-07-01 or 2016-07-01 12:30", f"data.types={{{name}: category}}",
+            "a date such as 2016-07-01 or 2016-07-01 12:30", setting(f"data.types.{name}", "category"),
         )  # fmt: skip
     return _Cells("date", dates=dates[cells.codes])
 
@@ -698,7 +701,7 @@ def _layout(source: _Source, header: bool | Literal["auto"], known: tuple[str, .
         places = ", ".join(str(i + 1) for i, name in enumerate(names) if name == twice[0])
         raise DataError(
             f"{source.name}: header", f"the name {twice[0]!r} for the columns {places}", "a name for each column",
-            "rename one, or data.header=false if the first row is data",
+            "rename one, or --set data.header=false if the first row is data",
         )  # fmt: skip
     unnamed = frozenset(name for name, cell in zip(names, first, strict=True) if not cell)
     return _Layout(delimiter, skip, True, tuple(names), unnamed)

@@ -10,12 +10,12 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import yaml
 
-from netwright.errors import RecipeError, nearest
+from netwright.errors import RecipeError, nearest, setting
 from netwright.recipe.schema import VERSION, Recipe, Section
 
 # How a recipe of version n becomes one of version n + 1; empty while there is only one version.
@@ -86,6 +86,29 @@ def _require_tree(text: str, where: str) -> None:
             raise RecipeError(where, f"values nested more than {DEEPEST} deep", "a recipe", "netwright init")
 
 
+class Place(NamedTuple):
+    """Where values are given: how an error names one, and how another one is written there."""
+
+    named: Callable[[str], str]
+    written: Callable[[str, Any], str]
+
+
+SET = Place(lambda key: f"--set {key}", setting)
+PYTHON = Place(lambda key: key, lambda key, value: f"settings={{{key!r}: {value!r}}}")
+
+
+def in_file(path: str) -> Place:
+    return Place(lambda key: f"{path}: {key}", lambda key, value: f"{key.rpartition('.')[2]}: {_word(value)}")
+
+
+def flag(name: str) -> Place:
+    return Place(lambda key: name, lambda key, value: f"{name} {_word(value)}")
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def keys() -> dict[str, Any]:
     """Every recipe key with its default, ``{"train.epochs": "auto", ...}``."""
     return dict(_keys())
@@ -126,25 +149,26 @@ def from_dict(
     overrides: Mapping[str, Any] | None = None,
     where: str = "recipe",
     *,
-    changes: str = "--set",
+    changes: Place = SET,
 ) -> Recipe:
     """A recipe from nested fields and dotted overrides; every key is checked before anything is allocated.
 
-    ``where`` and ``changes`` say in an error where the fields and the overrides came from.
+    ``where`` and ``changes`` say in an error where the fields and the overrides came from. A field is checked although
+    an override rules over it: what is wrong is said when it is seen.
     """
-    nested = _upgraded(_nested(fields, where), where)
-    for key, value in (overrides or {}).items():
-        _put(nested, key, value, where=changes)
-    _require_finite(nested)
-    try:
-        return msgspec.convert(nested, Recipe)
-    except msgspec.ValidationError as error:
-        raise _readable(error, nested) from error
+    given = in_file(where)
+    nested = _upgraded(_nested(fields, given), where)
+    recipe = _converted(nested, given)
+    if not overrides:
+        return recipe
+    for key, value in overrides.items():
+        _put(nested, key, value, changes)
+    return _converted(nested, changes)
 
 
 def override(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The recipe with ``changes`` (dotted keys)."""
-    return from_dict(to_dict(recipe), changes, changes="recipe")
+    return from_dict(to_dict(recipe), changes, changes=PYTHON)
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
@@ -189,62 +213,78 @@ def _upgraded(nested: dict[str, Any], where: str) -> dict[str, Any]:
     return {**nested, "version": VERSION}
 
 
-def _nested(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _nested(fields: Mapping[str, Any], place: Place) -> dict[str, Any]:
     nested: dict[str, Any] = {}
     seen: set[str] = set()
-    for key, value in _dotted(fields, where):
+    for key, value in _dotted(fields, place):
         if key in seen:
-            raise RecipeError(f"{where}: {key}", "the key twice", "one value")
+            raise RecipeError(place.named(key), "the key twice", "one value")
         seen.add(key)
-        _put(nested, key, value, where)
+        _put(nested, key, value, place)
     return nested
 
 
-def _dotted(fields: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
+def _dotted(fields: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Any]]:
     """``(dotted key, value)``; a section whose keys are all commented out (``train:``) is an empty one."""
     for key, value in fields.items():
         if key not in _SECTIONS:
             yield str(key), ({} if value is None and key in _FREE else value)
             continue
         if value is not None and not isinstance(value, Mapping):
-            raise RecipeError(
-                f"{where}: {key}", repr(value), "a section of keys", f"{next(k for k in _keys() if k.startswith(key))}"
-            )
+            first = next(name for name in _keys() if name.startswith(f"{key}."))
+            raise RecipeError(place.named(key), repr(value), "a section of keys", place.written(first, _keys()[first]))
         for name, item in (value or {}).items():
             dotted = f"{key}.{name}"
             yield dotted, ({} if item is None and dotted in _FREE else item)
 
 
-def _put(nested: dict[str, Any], key: str, value: Any, where: str) -> None:
+def _put(nested: dict[str, Any], key: str, value: Any, place: Place) -> None:
     known = _keys()
     free = next((prefix for prefix in _FREE if key.startswith(prefix + ".")), None)
     if key not in known and free is None:
         inside = [name for name in known if name.startswith(f"{key}.")]
         near = inside[0] if inside else nearest(key, known)
-        raise RecipeError(f"{where}: {key}", "an unknown key", "a recipe key", near or "netwright list keys")
+        hint = "netwright list keys"
+        if near in _FREE:
+            hint = place.written(f"{near}.NAME", value)
+        elif near:
+            hint = place.written(near, known[near] if inside or isinstance(value, dict) else value)
+        raise RecipeError(
+            place.named(key), "an unknown key", f"a recipe key such as {near}" if near else "a recipe key", hint
+        )
     parts = [*free.split("."), key[len(free) + 1 :]] if free else key.split(".")
     for part in parts[:-1]:
         nested = nested.setdefault(part, {})
         if not isinstance(nested, dict):
-            raise RecipeError(f"{where}: {key}", f"{part} = {nested!r}", "a section")
+            raise RecipeError(place.named(key), f"{part} = {nested!r}", "a section")
     nested[parts[-1]] = copy.deepcopy(value)
 
 
 # ------------------------------------------------------------------------------------------------ what a key takes
 
 
-def _require_finite(value: Any, key: str = "") -> None:
+def _converted(nested: dict[str, Any], place: Place) -> Recipe:
+    _require_finite(nested, place)
+    try:
+        return msgspec.convert(nested, Recipe)
+    except msgspec.ValidationError as error:
+        raise _readable(error, nested, place) from error
+
+
+def _require_finite(value: Any, place: Place, key: str = "") -> None:
     if isinstance(value, dict):
         for name, item in value.items():
-            _require_finite(item, f"{key}.{name}" if key else str(name))
+            _require_finite(item, place, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple):
         for item in value:
-            _require_finite(item, key)
+            _require_finite(item, place, key)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise RecipeError(key, str(value), "a finite number")
+        default = _keys().get(key)
+        hint = "" if default in (None, {}) else place.written(key, default)
+        raise RecipeError(place.named(key), str(value), "a finite number", hint)
 
 
-def _readable(error: msgspec.ValidationError, nested: dict[str, Any]) -> RecipeError:
+def _readable(error: msgspec.ValidationError, nested: dict[str, Any], place: Place) -> RecipeError:
     """msgspec's ``Expected `int`... - at `$.train.epochs``` in the grammar of errors."""
     path = str(error).partition(" - at `")[2].rstrip("`").removeprefix("$").lstrip(".")
     key = re.sub(r"\[.*", "", path)
@@ -252,14 +292,14 @@ def _readable(error: msgspec.ValidationError, nested: dict[str, Any]) -> RecipeE
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     if key in _FREE and isinstance(value, dict):
-        return _bad_entry(key, value)
+        return _bad_entry(key, value, place)
     default = _keys().get(key)
     near = nearest(value, choices(key)) if isinstance(value, str) else None
-    suggestion = f"{key}={near if near else default}" if near or default not in (None, "", {}) else ""
-    return RecipeError(key or "recipe", repr(value), takes(key) if key in _keys() else str(error), suggestion)
+    suggestion = place.written(key, near or default) if near or default not in (None, "", {}) else ""
+    return RecipeError(place.named(key), repr(value), takes(key) if key in _keys() else str(error), suggestion)
 
 
-def _bad_entry(key: str, entries: dict[str, Any]) -> RecipeError:
+def _bad_entry(key: str, entries: dict[str, Any], place: Place) -> RecipeError:
     """Which of a user's own keys has a value that is not allowed."""
     hint = typing.get_args(_hint(key))[1]
     for name, value in entries.items():
@@ -268,8 +308,11 @@ def _bad_entry(key: str, entries: dict[str, Any]) -> RecipeError:
         except msgspec.ValidationError:
             words = list(typing.get_args(hint))
             near = nearest(value, words) if words and isinstance(value, str) else None
-            return RecipeError(f"{key}.{name}", repr(value), _phrase([hint]), f"{key}.{name}={near}" if near else "")
-    return RecipeError(key, repr(entries), "text as keys")
+            name = f"{key}.{name}"
+            return RecipeError(
+                place.named(name), repr(value), _phrase([hint]), place.written(name, near) if near else ""
+            )
+    return RecipeError(place.named(key), repr(entries), "text as keys")
 
 
 def takes(key: str) -> str:
