@@ -167,8 +167,11 @@ def main() -> None:
         assert child(lambda: train(root / "timed")) == 0
         length = time.monotonic() - started
         generator = random.Random(0)
-        for number in range(count):
+        for number in range(3 * count):  # on a machine whose pace changes some finish before their moment
+            if stopped == count:
+                break
             folder = root / f"moment-{number}"
+            started = time.monotonic()
             pid = os.fork()
             if pid == 0:
                 try:
@@ -178,7 +181,10 @@ def main() -> None:
             time.sleep(generator.uniform(0.05, 0.95) * length)
             os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
-            stopped += os.WIFSIGNALED(status)
+            if os.WIFSIGNALED(status):
+                stopped += 1
+            else:
+                length = min(length, time.monotonic() - started)
             compare(folder, number)
     kinds = len(set(log.read_text().split())) if log.exists() else 0
     print(json.dumps({
