@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "preprocess": BASE,
     "runs": BASE | {"files", "recipe"},
     "graph": BASE,
+    "inspection": BASE | {"graph"},
     "data": BASE | {"preprocess", "recipe", "files"},
     "nn": BASE,
     "objectives": BASE | {"recipe"},

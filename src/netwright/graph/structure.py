@@ -6,6 +6,7 @@ Inspection, compression and export all read this one. It is plain data: no torch
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -79,8 +80,13 @@ class Coupling(Record, frozen=True, kw_only=True):
     fixed: str = ""
 
 
-class Graph(Record, frozen=True, kw_only=True):
-    """A traced network."""
+class Graph(Record, frozen=True, kw_only=True, dict=True):
+    """A traced network.
+
+    ``modules`` maps paths to class names. ``tensors`` holds inputs, constants and outputs of operations by name; the
+    first axis of most has ``batch`` examples. ``executed`` says whether the network was followed by shapes alone, or
+    had to see values.
+    """
 
     version: int = SCHEMA_VERSION
     inputs: tuple[str, ...]
@@ -88,20 +94,37 @@ class Graph(Record, frozen=True, kw_only=True):
     tensors: dict[str, TensorInfo]
     operations: tuple[Operation, ...]
     parameters: tuple[ParameterInfo, ...]
+    modules: dict[str, str] = msgspec.field(default_factory=dict)
+    batch: int = 1
+    training: bool = False
+    executed: Literal["shapes", "values"] = "shapes"
     couplings: tuple[Coupling, ...] = ()
 
+    @cached_property
+    def _by_name(self) -> dict[str, Operation]:
+        return {operation.name: operation for operation in self.operations}
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Operation]]:
+        readers: dict[str, list[Operation]] = {}
+        for operation in self.operations:
+            for tensor in dict.fromkeys(operation.inputs):
+                readers.setdefault(tensor, []).append(operation)
+        return readers
+
     def operation(self, name: str) -> Operation:
-        return next(operation for operation in self.operations if operation.name == name)
+        """The operation of that name. Raises ``KeyError``."""
+        return self._by_name[name]
 
     def parents(self, operation: Operation) -> tuple[Operation, ...]:
         """The operations whose outputs this one reads, in the order of its inputs, each once."""
         names = dict.fromkeys(self.tensors[tensor].producer for tensor in operation.inputs)
-        return tuple(self.operation(name) for name in names if name)
+        return tuple(self._by_name[name] for name in names if name)
 
     def children(self, operation: Operation) -> tuple[Operation, ...]:
         """The operations that read an output of this one, in the order of execution."""
-        made = set(operation.outputs)
-        return tuple(other for other in self.operations if made & set(other.inputs))
+        found = {reader.name for tensor in operation.outputs for reader in self._readers.get(tensor, ())}
+        return tuple(other for other in self.operations if other.name in found) if found else ()
 
     def unfollowed(self) -> tuple[Operation, ...]:
         return tuple(operation for operation in self.operations if not operation.followed)

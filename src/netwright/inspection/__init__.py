@@ -1,0 +1,1 @@
+"""A traced network → what can be known about it before it is trained."""
