@@ -10,10 +10,18 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from netwright.errors import RunError
+
+# What says of a place that it will never do, whatever is tried again; anything else is a fault of the machine.
+IMPOSSIBLE = {
+    errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.EISDIR,
+    errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP,
+}  # fmt: skip
+ELSEWHERE = "--out FOLDER"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -52,11 +60,11 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def replace_file(path: Path, content: bytes | str) -> None:
-    """Put ``content`` at ``path``: the old file stays whole until the new one is."""
+def replace_file(path: Path, content: bytes | str, hint: str = ELSEWHERE) -> None:
+    """Put ``content`` at ``path``: the old file stays whole until the new one is. ``hint``: as ``explained`` has it."""
     content = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with explained(path):
+    with explained(path, hint):
         try:
             write_bytes(beside, content)
             sync_file(beside)
@@ -78,9 +86,21 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def require_place(folder: Path) -> None:
+    """Stop where a folder cannot be made or written; nothing is left there. Seen by trying: permissions do not tell."""
+    with explained(folder):
+        whole = Path(os.path.abspath(folder))  # noqa: PTH100 - a part may be missing, and a .. must not lead out of here
+        there = _nearest(whole)
+        tried = Path(tempfile.mkdtemp(prefix=".netwright-", dir=there))
+        try:
+            (tried / whole.relative_to(there)).mkdir(parents=True, exist_ok=True)
+        finally:
+            shutil.rmtree(tried, ignore_errors=True)
+
+
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a full, read-only or forbidden place into an error with a way out."""
+def explained(path: Path, hint: str = ELSEWHERE) -> Iterator[None]:
+    """Turn what the operating system says of a full, read-only or impossible place into an error with a way out."""
     try:
         yield
     except OSError as error:
@@ -91,8 +111,21 @@ def explained(path: Path) -> Iterator[None]:
                 "room to write; what was saved before is whole",
                 "free space, then train --resume",
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
-            raise RunError(
-                str(path), f"a place that cannot be written ({error.strerror})", "a writable folder", "--out FOLDER"
-            ) from error
+        if error.errno in IMPOSSIBLE:
+            got = f"a place that cannot be written ({_reason(path, error)})"
+            raise RunError(str(path), got, "a folder that can be written", hint) from error
         raise
+
+
+def _reason(path: Path, error: OSError) -> str:
+    """Which part of the path is to blame, where that can be seen."""
+    there = _nearest(path)
+    if not there.is_dir() and (there != path or error.errno in (errno.EEXIST, errno.ENOTDIR)):
+        return f"{there} is a file" if there.is_file() else f"{there} is no folder"
+    where = "" if there == path else f" in {there}"
+    return f"{(error.strerror or str(error)).lower()}{where}"
+
+
+def _nearest(path: Path) -> Path:
+    """The path itself or the first folder above it that is there."""
+    return next((place for place in (path, *path.parents) if os.path.lexists(place)), Path())  # no error for odd names

@@ -23,6 +23,7 @@ import datetime
 import json
 import os
 import re
+import shlex
 import shutil
 import sqlite3
 import struct
@@ -92,10 +93,11 @@ def find(subject: str | Path, folder: Path | str = DEFAULT_FOLDER) -> Path:
     if str(subject) == "last":
         known = [path for path in list_directories(folder) if (path / "recipe.yaml").exists()]
         if not known:
-            raise UsageError("last", f"no run in {folder}", "a run", "netwright train digits")
+            elsewhere = "" if folder == Path(DEFAULT_FOLDER) else f" --out {shlex.quote(str(folder))}"
+            raise UsageError("last", f"no run in {folder}", "a run", f"netwright train digits{elsewhere}")
         return max(known, key=lambda path: ((path / "recipe.yaml").stat().st_mtime_ns, path.name))
     for path in (Path(subject), folder / str(subject)):
-        if (path / "recipe.yaml").is_file():
+        if os.path.isfile(path / "recipe.yaml"):  # noqa: PTH113 - as above
             return path
     names = [path.name for path in list_directories(folder)]
     near = nearest(Path(subject).name, names)
@@ -107,7 +109,7 @@ def find(subject: str | Path, folder: Path | str = DEFAULT_FOLDER) -> Path:
 def list_directories(folder: Path | str = DEFAULT_FOLDER) -> list[Path]:
     """Every run's directory in ``folder``, by name."""
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - pathlib raises at a name that the file system does not take
         return []
     return sorted(
         path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".") and _is_run(path)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from netwright import building, environment, runs, sourcing
+from netwright import building, environment, files, runs, sourcing
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
@@ -129,6 +129,7 @@ def train(
     ``network``, ``loss``, ``optimizer`` and ``material`` (examples or batches) stand in for what the recipe names;
     ``fit`` hands them over. ``trust``: also import a network from another user's file.
     """
+    files.require_place(Path(folder))  # before what may take minutes
     material = open_source(recipe.data) if material is None else material
     with _global_state(recipe):
         known = sourcing.facts(material, network)

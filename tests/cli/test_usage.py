@@ -42,7 +42,7 @@ WRONG = [
     (["train", "--resume", "last", "--set", "seed=3"], "together with --set seed=3", "train, which starts a new run"),
     (["train", "--resume", "last", "--print-recipe"], "together with --print-recipe", "leave one out"),
     (["train", "digits", "--print-recipe", "--quiet"], "together with --quiet", "leave one out"),
-    (["train", "--resume", "last", "--out", "absent"], "no run in absent", "netwright train digits"),
+    (["train", "--resume", "last", "--out", "absent"], "no run in absent", "netwright train digits --out absent"),
     (["predict"], "requires an argument", "netwright predict --help"),
     (["predict", "last"], "no file", "netwright predict --help"),
     (["predict", "last", "a.png", "--top", "two"], "'two'", "netwright predict --help"),
@@ -162,9 +162,53 @@ def test_a_reader_that_has_seen_enough() -> None:
     assert done.stdout.count("\n") == 1
 
 
+@pytest.mark.parametrize("beyond", ["file", "file/deep/runs", "x" * 300])
+def test_runs_in_a_place_that_cannot_be(
+    beyond: str, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said before the data are read, which may take minutes."""
+    monkeypatch.setattr("netwright.workbench.open_source", lambda options: pytest.fail("the data were read"))
+    (tmp_path / "file").write_text("")
+    said = says("train", "digits", "--out", tmp_path / beyond, "--json")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    problem = said.document["error"]
+    assert problem["where"] == str(tmp_path / beyond)
+    assert "a place that cannot be written" in problem["got"]
+    assert (problem["expected"], problem["try"]) == ("a folder that can be written", "--out FOLDER")
+    for verb in (["report"], ["train", "--resume", "last"], ["compare", "a", "b"], ["predict", "last", "a.png"]):
+        said = says(*verb, "--out", tmp_path / beyond)
+        assert (said.code, said.err.startswith("error ")) == (2, True)
+
+
+def test_listing_a_file_and_a_folder_that_is_not_there(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = says("runs", "--out", tmp_path / "file")
+    assert said.code == 2
+    assert f"--out {tmp_path}" in said.err
+    assert f"no folder {tmp_path / 'absent'}" in says("runs", "--out", tmp_path / "absent").out
+
+
+def test_what_the_file_system_says_of_any_path_has_a_hint(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "/some where/file")
+
+    monkeypatch.setattr("netwright.environment.report", refused)
+    said = says("env", "--json")
+    assert said.code == 1
+    assert "Traceback" not in said.err
+    assert said.document["error"] == {
+        "where": "/some where/file", "got": "permission denied", "expected": "a place that you may use",
+        "try": "ls -ld '/some where'",
+    }  # fmt: skip
+
+
 def test_a_place_that_cannot_be(says: Says, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = says("init", tmp_path / "file" / "recipe.yaml", "--json")
     assert said.code == 1
     assert "Traceback" not in said.err
     assert str(tmp_path / "file") in said.document["error"]["where"]
+    assert "is a file" in said.document["error"]["got"]
+    assert "netwright init" in said.document["error"]["try"]
+    assert says("init", tmp_path).code == 2

@@ -21,12 +21,16 @@ def init(
 ) -> int:
     """Write a recipe with every key, its default and its meaning."""
     if not is_recipe(str(file)):
-        raise UsageError(str(file), "a name with another ending", " or ".join(RECIPE_ENDINGS), f"{file}.yaml")
-    if file.exists() and not force:
+        better = f"{file}.yaml" if file.name else str(file / "recipe.yaml")
+        raise UsageError(str(file), "a name with another ending", " or ".join(RECIPE_ENDINGS), better)
+    if file.is_file() and not force:
         raise UsageError(str(file), "a file that exists", "a new one", "--force, which writes over it")
-    with files.explained(file):
+    if file.is_dir():
+        raise UsageError(str(file), "a folder", "the name of a file", str(file / "recipe.yaml"))
+    hint = "netwright init recipe.yaml, in a folder of yours"
+    with files.explained(file, hint):
         file.parent.mkdir(parents=True, exist_ok=True)
-    files.replace_file(file, writing.commented())
+    files.replace_file(file, writing.commented(), hint)
     if json:
         printing.document({"recipe": str(file)})
     else:

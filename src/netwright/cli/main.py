@@ -9,7 +9,9 @@ Exit codes are those of ``EPILOGUE``.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from netwright import __version__
 
 if TYPE_CHECKING:
     from cyclopts import App
+
+    from netwright.errors import NetwrightError
 
 SUMMARY = """Carry one neural network through its whole life: from data to a trained, recorded, reported network.
 
@@ -45,8 +49,6 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("netwright.cli.completion:completion", "SHELL"),
 }
 STANDARD_INPUT = "<standard input>"  # stands for - where options are read: a lone hyphen would be taken for one
-# What the file system says of a place that the user has named.
-PLACES = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
@@ -179,17 +181,31 @@ def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> 
         return WRONG_USAGE
     except (KeyboardInterrupt, BrokenPipeError):
         raise
-    except PLACES as error:
-        place = NetwrightError(str(error.filename or "the file system"), error.strerror or str(error))
-        printing.error(place, as_json)
-        return FAILED
     except Exception as error:
+        if isinstance(error, OSError) and error.filename:  # what the file system says of a place
+            printing.error(_place(error), as_json)
+            return FAILED
         import traceback
 
         traceback.print_exc()
         if as_json:
             printing.failure(error)
         return FAILED
+
+
+def _place(problem: OSError) -> NetwrightError:
+    from netwright.errors import NetwrightError
+
+    path = os.fsdecode(problem.filename) if isinstance(problem.filename, str | bytes) else str(problem.filename)
+    expected = {
+        errno.ENOENT: "a file or folder that is there",
+        errno.ENOTDIR: "a path through folders alone",
+        errno.EISDIR: "a file",
+        errno.EACCES: "a place that you may use",
+        errno.EPERM: "a place that you may use",
+    }.get(problem.errno or 0, "a path that can be used")
+    folder = os.path.dirname(path) or "."  # noqa: PTH120
+    return NetwrightError(path, (problem.strerror or str(problem)).lower(), expected, f"ls -ld {shlex.quote(folder)}")
 
 
 if __name__ == "__main__":

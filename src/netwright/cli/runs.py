@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,6 +47,8 @@ def runs(
         if filters:
             raise UsageError("--delete", f"together with {', '.join(filters)}", "names of runs alone")
         return _delete(delete, out, yes, json)
+    if os.path.isfile(out):  # noqa: PTH113 - pathlib raises at a name that the file system does not take
+        raise UsageError(f"--out {out}", "a file", "the folder of runs", f"--out {out.parent}")
     if yes:
         raise UsageError("--yes", "without --delete", "both", "--delete RUN… --yes")
     found = [run for run in summaries(out) if _wanted(run, state, source, network)]
@@ -57,7 +60,7 @@ def runs(
 
         filtered = any(value is not None for value in (state, source, network))
         if not found and (filtered or out != Path(DEFAULT_FOLDER)):
-            printing.line(f"no such run in {out}")
+            printing.line(f"no such run in {out}" if out.exists() else f"no folder {out}")
         else:
             printing.show(terminal.runs(found))
     return 0

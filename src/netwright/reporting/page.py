@@ -28,7 +28,7 @@ def write_report(directory: Path | str, *, state: str = "") -> Path:
     directory = Path(directory)
     page = render(reading.read(directory, state))
     path = directory / FILE_NAME
-    files.replace_file(path, page)
+    files.replace_file(path, page, "copy the run to a folder that can be written")
     return path
 
 
