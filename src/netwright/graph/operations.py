@@ -130,7 +130,7 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "getitem": ("input", "index"),
     "flip": ("input", "dims"),
     "roll": ("input", "shifts", "dims"),
-    "einsum": ("equation",),
+    "einsum": ("equation", *map(str, range(1, 32))),
     "repeat_interleave": ("input", "repeats", "dim"),
 }
 for _axes in "123":
@@ -226,7 +226,9 @@ def describe(
     if base in ELEMENTWISE or base in ("rdiv",):
         return ("div" if base == "rdiv" else "sub" if base == "rsub" else base), {}, True
     if base in DROPOUT:
-        return "dropout", {"p": _number(bind(function, name, args, kwargs).get("p", 0.5))}, True
+        call = bind(function, name, args, kwargs)
+        active = call.get("training", call.get("train", call.get("2", True)))
+        return "dropout", {"p": _number(call.get("p", 0.5)), "active": bool(active)}, True
     if base in RESHAPES:
         return "reshape", {}, True
     if base in ALIASES:
@@ -334,8 +336,11 @@ def _matmul(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
 
 
 def _einsum(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
+    """``shapes`` of the operands in the equation's order, which parameters and tensors share."""
     equation = call.get("equation")
-    return "einsum", {"equation": equation if isinstance(equation, str) else ""}, True
+    operands = [value for value in call.values() if isinstance(value, Tensor)]
+    shapes = tuple(tuple(int(n) for n in tensor.shape) for tensor in operands)
+    return "einsum", {"equation": equation if isinstance(equation, str) else "", "shapes": shapes}, True
 
 
 def _attention(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -563,8 +568,8 @@ def _recurrent(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tu
 
 
 def _cell(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    weights = [value for value in call.values() if isinstance(value, Tensor) and value.dim() == 2]
-    return name, {"weights": tuple(tuple(int(n) for n in weight.shape) for weight in weights[-2:])}, True
+    weights = [call[key] for key in ("2", "3", "w_ih", "w_hh") if isinstance(call.get(key), Tensor)]  # input, hx, …
+    return name, {"weights": tuple(tuple(int(n) for n in weight.shape) for weight in weights)}, True
 
 
 def _expand(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:

@@ -15,12 +15,17 @@ from netwright.records import SCHEMA_VERSION, Record
 
 
 class TensorInfo(Record, frozen=True, kw_only=True):
-    """A tensor between operations. ``producer`` is an operation's name, or empty for an input of the network."""
+    """A tensor between operations. ``producer`` is an operation's name, or empty for an input of the network.
+
+    ``storage`` is the tensor, parameter or buffer in whose memory this one lies (views, in-place operations), empty
+    where it has its own.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     producer: str = ""
+    storage: str = ""
 
 
 class ParameterInfo(Record, frozen=True, kw_only=True):

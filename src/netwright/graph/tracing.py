@@ -252,6 +252,7 @@ class _Tracer(TorchFunctionMode):
         self.infos: dict[str, ParameterInfo] = {}
         self.twins: dict[int, tuple[Tensor, Tensor]] = {}  # id of a tensor of the network → (it, its twin)
         self.owners: dict[int, str] = {}  # id of a twin → the name of its parameter or buffer
+        self.lodging: dict[int, str] = {}  # storage → the parameter or buffer that lies in it
         self.known: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # id of a traced tensor → its name in the graph
         self.sharing: dict[int, list[weakref.ref[Tensor]]] = {}  # storage → traced tensors in it
         self.stale: dict[int, str] = {}  # id of a tensor that changed through another view → the writer's output
@@ -280,6 +281,12 @@ class _Tracer(TorchFunctionMode):
             trainable=value.requires_grad,
             kind="buffer" if id(value) in self.buffers else "parameter",
         )
+        if self.values:
+            self._lodge(value, name)
+
+    def _lodge(self, tensor: Tensor, name: str) -> None:
+        with contextlib.suppress(NotImplementedError, RuntimeError):  # no storage: sparse and the like
+            self.lodging.setdefault(tensor.untyped_storage()._cdata, name)
 
     # ---- the calls
 
@@ -445,6 +452,7 @@ class _Tracer(TorchFunctionMode):
         self.twins[key] = (tensor, twin)
         if key in self.registered:
             self.owners[id(twin)] = self.registered[key]
+            self._lodge(twin, self.registered[key])
         return twin
 
     def _twin_owner(self, tensor: Tensor) -> str | None:
@@ -496,8 +504,9 @@ class _Tracer(TorchFunctionMode):
     def _made(self, tensor: Tensor, *, changed: bool) -> str:
         """Gives an operation's output its name; what shares its memory is stale if it was written into."""
         name = f"%{next(self.serial)}"
+        storage = self._landlord(tensor)
         self._know(tensor, name)
-        self.tensors[name] = _info(name, tensor)
+        self.tensors[name] = msgspec.structs.replace(_info(name, tensor), storage=storage)
         if changed:
             with contextlib.suppress(NotImplementedError, RuntimeError):
                 storage = tensor.untyped_storage()._cdata
@@ -508,6 +517,19 @@ class _Tracer(TorchFunctionMode):
                     if other is not None and other is not tensor:
                         self.stale[id(other)] = name
         return name
+
+    def _landlord(self, tensor: Tensor) -> str:
+        """The first tensor, parameter or buffer in the memory of ``tensor``; empty where that memory is new."""
+        with contextlib.suppress(NotImplementedError, RuntimeError):
+            storage = tensor.untyped_storage()._cdata
+            if storage in self.lodging:
+                return self.lodging[storage]
+            alive = [other for other in (reference() for reference in self.sharing.pop(storage, ())) if other is not None]
+            if alive:
+                self.sharing[storage] = [weakref.ref(other) for other in alive]
+                name = self.known[id(alive[0])][1]
+                return self.tensors[name].storage or name
+        return ""
 
     # ---- modules
 
@@ -552,7 +574,9 @@ class _Tracer(TorchFunctionMode):
             return renamed.get(name, name)
 
         tensors = {
-            final(name): msgspec.structs.replace(info, name=final(name), producer=producers.get(name, ""))
+            final(name): msgspec.structs.replace(
+                info, name=final(name), producer=producers.get(name, ""), storage=final(info.storage)
+            )
             for name, info in self.tensors.items()
         }
         operations = tuple(
@@ -613,7 +637,7 @@ class _Tracer(TorchFunctionMode):
         names, counts, used = [], Counter[str](), set(self.tensors)
         for draft in self.drafts:
             if draft.main:
-                name = draft.module + (f"#{draft.call}" if draft.call > 1 else "")
+                name = (draft.module or draft.kind) + (f"#{draft.call}" if draft.call > 1 else "")
             else:
                 base = f"{draft.module}.{draft.kind}" if draft.module else draft.kind
                 counts[base] += 1
