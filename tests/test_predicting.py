@@ -3,6 +3,7 @@
 import io
 import json
 import wave
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -339,6 +340,90 @@ def test_arrays(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("1,2,3,4\n")
     with pytest.raises(DataError, match="npz"):
         predict(run, tmp_path / "x.csv")
+
+
+@pytest.fixture(scope="module")
+def others(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """A run on sounds and one on arrays."""
+    place = tmp_path_factory.mktemp("others")
+    for number in range(20):
+        (place / "wav" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        write_sound(place / "wav" / "ab"[number % 2] / f"{number}.wav", 300 + 400 * (number % 2), number)
+    random = np.random.default_rng(0)
+    np.savez(place / "arrays.npz", x=random.normal(size=(40, 5)).astype(np.float32), y=np.arange(40) % 2)
+    return trained(folder, str(place / "wav")), trained(folder, str(place / "arrays.npz"))
+
+
+@pytest.mark.parametrize("taken", ["picture", "table", "sound", "array"])
+@pytest.mark.parametrize(
+    "given", ["picture", "table", "parquet", "sound", "text", "page", "archive", "nothing", "array"]
+)
+def test_a_file_of_another_kind_is_named(
+    taken: str, given: str, digits: Run, prices: Run, others: tuple[Run, Run], pictures: Any, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """By what is in it: the name tells nothing, and standard input has none."""
+    run = {"picture": digits, "table": prices, "sound": others[0], "array": others[1]}[taken]
+    takes = {"picture": "a picture", "table": "a table", "sound": "a WAV file", "array": "an array (.npy or .npz)"}
+    file = tmp_path / "file.bin"
+    match given:
+        case "picture":
+            Image.fromarray(pictures[0]).save(file, "PNG")
+        case "table":
+            file.write_text(table_text(3))
+        case "parquet":
+            pytest.importorskip("pyarrow")
+            pandas = pytest.importorskip("pandas")
+            pandas.read_csv(io.StringIO(table_text(3, target=False))).to_parquet(file)
+        case "sound":
+            write_sound(file, 300, 0)
+        case "text" | "page":
+            file.write_text("some words" if given == "text" else "<html><body>404</body></html>")
+        case "archive":
+            with zipfile.ZipFile(file, "w") as archive:
+                archive.writestr("a.png", "")
+        case "nothing":
+            file.touch()
+        case "array":
+            with file.open("wb") as sink:
+                np.save(sink, np.zeros((2, 3), np.float32))
+    names = {
+        "picture": "a PNG picture", "table": "a table", "parquet": "a Parquet table", "sound": "a WAV file",
+        "text": "text", "page": "a web page", "archive": "a zip archive", "nothing": "an empty file",
+        "array": "a NumPy array",
+    }  # fmt: skip
+    if (given, taken) == ("array", "array"):
+        with pytest.raises(DataError, match="shape"):  # read, although its name does not end in .npy
+            predict(run, file)
+        return
+    if (given == taken and given in ("picture", "table", "sound")) or (given, taken) == ("parquet", "table"):
+        same(predict(run, file), predict(run, file.read_bytes()))
+        return
+    if (given, taken) == ("text", "table"):  # a table of one column, which lacks the others
+        with pytest.raises(DataError, match=r"area|colour|column"):
+            predict(run, file)
+        return
+    with pytest.raises(DataError) as caught:
+        predict(run, file)
+    problem = caught.value
+    assert (problem.where, problem.got) == (str(file), names[given])
+    assert problem.expected == f"{takes[taken]}, as this run takes"
+    assert problem.suggestion
+    if given not in ("nothing", "array"):
+        with pytest.raises(DataError) as caught:
+            predict(run, file.read_bytes())
+        assert (caught.value.got, caught.value.expected) == (names[given], problem.expected)
+    with pytest.raises(DataError, match=r"a folder without an? .*s, as this run takes"):
+        predict(run, tmp_path)
+
+
+def test_the_nearest_name_of_a_file(digits: Run, pictures: Any, tmp_path: Path) -> None:
+    Image.fromarray(pictures[0]).save(tmp_path / "portrait.png")
+    for wrong, near in (("portriat.png", str(tmp_path / "portrait.png")), ("quite-other.png", f"ls {tmp_path}")):
+        with pytest.raises(DataError) as caught:
+            predict(digits, tmp_path / wrong)
+        assert caught.value.expected == "pictures, or a folder of them"
+        assert caught.value.suggestion == near
 
 
 def test_a_pickle_in_an_array_is_not_run(folder: Path, digits: Run, tmp_path: Path) -> None:

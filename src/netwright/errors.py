@@ -83,13 +83,16 @@ def setting(key: str, value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like ``name``, if one is near enough to have been meant."""
-    candidates = list(known)
-    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
-    if not found:  # the last part of a dotted key may be right where the first is not
-        tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in candidates}
-        close = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.75)
-        found = [tails[close[0]]] if close else []
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str | None:
+    """The dotted key most like ``key``; its last part may be right where the first is not."""
+    candidates = list(known)
+    tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in candidates}
+    close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.75)
+    return nearest(key, candidates) or (tails[close[0]] if close else None)
 
 
 def unknown_name(

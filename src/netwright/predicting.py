@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ import torch
 from netwright import building
 from netwright.data import arrays, pictures, sounds, tables
 from netwright.data.examples import Array
-from netwright.errors import DataError, UsageError
+from netwright.data.kinds import Family, Kind, kind_of
+from netwright.errors import DataError, UsageError, nearest
 from netwright.preprocess import (
     ArrayPreprocess,
     ImagePreprocess,
@@ -220,19 +222,23 @@ class Predictor:
         record = self._record
         for path in paths:
             if not path.exists():
-                raise DataError(str(path), "no such file or folder", "pictures, tables, sounds, arrays or a folder")
+                beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+                near = nearest(path.name, beside)
+                wanted = f"{_TAKES[type(record)].several}, or a folder of them"
+                hint = str(path.with_name(near)) if near else f"ls {shlex.quote(str(path.parent))}"
+                raise DataError(str(path), "no such file or folder", wanted, hint)
         several = len(paths) > 1 or any(path.is_dir() for path in paths)
         for path in self._expanded(paths, record):
             try:
                 yield from self._file_pieces(path, record, several)
             except DataError as error:
+                explained = _explained(error, path, record)
                 if not self._skip_broken:
-                    if error.suggestion or not several:
-                        raise
-                    raise DataError(
-                        error.where, error.got, error.expected, "--skip-broken, or skip_broken=True"
-                    ) from error
-                self.skipped.append(str(error))
+                    hint = explained.suggestion or f"{_TAKES[type(record)].one}, as this run takes"
+                    if several and (explained is not error or not explained.suggestion):
+                        hint = "--skip-broken, or skip_broken=True"
+                    raise DataError(explained.where, explained.got, explained.expected, hint) from error
+                self.skipped.append(str(explained))
 
     def _expanded(self, paths: list[Path], record: Preprocess) -> Iterator[Path]:
         for path in paths:
@@ -249,10 +255,11 @@ class Predictor:
                 else:
                     others += 1
             if not found:
-                endings = ", ".join(sorted(ENDINGS[type(record)]))
+                takes, endings = _TAKES[type(record)], ", ".join(sorted(ENDINGS[type(record)]))
                 raise DataError(
-                    str(path), "a folder without a file that this run can read", f"files ending in {endings}"
-                )
+                    str(path), f"a folder without {takes.one}" if others else "an empty folder",
+                    f"{takes.several}, as this run takes: files ending in {endings}", "name the files themselves",
+                )  # fmt: skip
             if others:
                 self.skipped.append(f"{path}: {others} files of other kinds")
             yield from found
@@ -272,9 +279,10 @@ class Predictor:
                 cells, places = tables.rows(path, record, missing=self._missing, header=self._header)
                 yield _Piece((cells,), [f"{path}: {place}" if several else place for place in places])
             case ArrayPreprocess():
-                raise DataError(
-                    str(path), f"a file ending in {path.suffix or 'nothing'}", ".npy or .npz: this run takes arrays"
-                )
+                if (kind := kind_of(path)) and kind.family == "array":
+                    yield from self._rows_of(arrays.load(path), record, str(path))
+                    return
+                raise DataError(str(path), f"a file ending in {path.suffix or 'nothing'}", "a .npy or .npz file")
 
     def _rows_of(self, array: Array, record: Preprocess, where: str) -> Iterator[_Piece]:
         """A large memory-mapped array in slices; a small one at once, because it may be a single example."""
@@ -288,23 +296,36 @@ class Predictor:
 
     def _stream(self, stream: IO[Any], name: str) -> Iterator[_Piece]:
         record = self._record
-        if isinstance(record, TablePreprocess):
-            cells, places = tables.rows(stream, record, missing=self._missing, header=self._header)
-            yield _Piece((cells,), list(places))
-            return
         content = stream.read()
+        if isinstance(content, str) and isinstance(record, TablePreprocess):
+            yield from self._table(io.StringIO(content), record)
+            return
         if isinstance(content, str):
-            raise DataError(name, "text", f"the bytes of {_KINDS[type(record)]}", "open it with mode 'rb'")
+            raise DataError(name, "text", f"the bytes of {_TAKES[type(record)].one}", "open it with mode 'rb'")
         if not content:
-            raise DataError(name, "nothing", f"the bytes of {_KINDS[type(record)]}")
-        if content.startswith(b"\x93NUMPY") and not isinstance(record, SeriesPreprocess):
+            raise DataError(
+                name, "nothing", f"the bytes of {_TAKES[type(record)].one}", "netwright predict RUN - < FILE"
+            )
+        try:
+            yield from self._content(content, record, name or str(getattr(stream, "name", "")))
+        except DataError as error:
+            raise _explained(error, content, record) from error
+
+    def _table(self, stream: IO[Any], record: TablePreprocess) -> Iterator[_Piece]:
+        cells, places = tables.rows(stream, record, missing=self._missing, header=self._header)
+        yield _Piece((cells,), list(places))
+
+    def _content(self, content: bytes, record: Preprocess, name: str) -> Iterator[_Piece]:
+        if isinstance(record, TablePreprocess):
+            yield from self._table(_Named(content, name), record)
+        elif content.startswith(b"\x93NUMPY") and not isinstance(record, SeriesPreprocess):
             yield from self._rows_of(_from_bytes(content, name), record, name)
         elif isinstance(record, ImagePreprocess):
             yield _Piece((pictures.decode(content, record)[None],), [name])
         elif isinstance(record, SeriesPreprocess):
             yield _Piece((sounds.decode(content, record)[None],), [name])
         else:
-            raise DataError(name, "bytes that are no NumPy file", _KINDS[type(record)])
+            raise DataError(name, "bytes that are no NumPy file", _TAKES[type(record)].one)
 
     def standard_input(self, stream: IO[bytes]) -> Iterator[Prediction]:
         """What ``-`` stands for: one picture, sound or array, or the rows of a table."""
@@ -312,12 +333,48 @@ class Predictor:
             yield from self._judged(piece)
 
 
-_KINDS: dict[type, str] = {
-    ImagePreprocess: "a picture",
-    SeriesPreprocess: "a WAV file",
-    TablePreprocess: "a table",
-    ArrayPreprocess: "a .npy file",
+class _Named(io.BytesIO):
+    """Bytes that know where they came from."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = "<stdin>" if name == STANDARD_INPUT else name
+
+
+class _Takes(NamedTuple):
+    one: str
+    several: str
+    family: Family
+
+
+_TAKES: dict[type, _Takes] = {
+    ImagePreprocess: _Takes("a picture", "pictures", "picture"),
+    SeriesPreprocess: _Takes("a WAV file", "WAV files", "sound"),
+    TablePreprocess: _Takes("a table", "tables", "table"),
+    ArrayPreprocess: _Takes("an array (.npy or .npz)", "arrays", "array"),
 }
+
+
+def _explained(error: DataError, source: Path | bytes, record: Preprocess) -> DataError:
+    """The error, or a better one where the file is of another kind than the run takes."""
+    kind, takes = kind_of(source), _TAKES[type(record)]
+    where = str(source) if isinstance(source, Path) else error.where
+    if kind is None or kind.family == takes.family or where.lower().endswith((".npy", ".npz")):
+        return error
+    return DataError(where, kind.name, f"{takes.one}, as this run takes", _way_out(kind, takes))
+
+
+def _way_out(kind: Kind, takes: _Takes) -> str:
+    if kind.family == "archive":
+        return "unpack it and name the folder"
+    if kind.family == "array":
+        return "a name that ends in .npy, if these are examples in the raw form of training"
+    if takes.family == "picture" and kind.name.endswith(("picture", "drawing")):
+        return "save it as PNG or JPEG"
+    if takes.family == "sound" and "sound" in kind.name:
+        return "ffmpeg -i FILE FILE.wav"
+    others = ", or a run that was trained on such files (netwright runs)" if kind.family != "nothing" else ""
+    return f"another file{others}"
 
 
 def raw_array(array: Array, record: Preprocess, where: str) -> Array:

@@ -181,6 +181,12 @@ def test_runs_in_a_place_that_cannot_be(
         assert (said.code, said.err.startswith("error ")) == (2, True)
 
 
+def test_predicting_with_the_file_before_the_run(says: Says, pictures: Path) -> None:
+    said = says("predict", pictures / "0.png", "last")
+    assert said.code == 2
+    assert f"netwright predict last {pictures / '0.png'}" in said.err
+
+
 def test_listing_a_file_and_a_folder_that_is_not_there(says: Says, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = says("runs", "--out", tmp_path / "file")

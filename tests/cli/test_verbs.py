@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from netwright.nn.zoo import NETWORKS
 from netwright.recipe import Recipe, keys, load, override, schema
 from netwright.recipe.writing import dump
 
@@ -198,7 +199,7 @@ def test_init_writes_the_default_recipe(says: Says, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("what", "names"),
     [
-        ("networks", ("mlp", "lenet5", "small_vgg", "small_resnet", "file.py:Name", "package.module:Name")),
+        ("networks", (*NETWORKS, "file.py:Name", "package.module:Name")),
         ("sources", schema.FORMATS),
         ("losses", schema.LOSSES),
         ("optimizers", schema.OPTIMIZERS),

@@ -46,6 +46,10 @@ def predict(
             "pictures, tables, sounds, arrays, folders, or -",
             "netwright predict --help",
         )
+    if Path(run).is_file():
+        raise UsageError(
+            run, "a file where the run belongs", "the run, then the files", f"netwright predict last {run}"
+        )
     if csv and json:
         raise UsageError("--csv", "together with --json", "one of them")
     if STANDARD_INPUT in files and len(files) > 1:

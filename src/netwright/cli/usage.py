@@ -5,7 +5,7 @@ from __future__ import annotations
 from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
 
 from netwright.cli.main import VERBS
-from netwright.errors import UsageError, nearest
+from netwright.errors import UsageError, nearest, nearest_key
 from netwright.recipe.reading import keys
 
 _KINDS = {int: "a whole number", int | None: "a whole number", float: "a number"}
@@ -51,7 +51,7 @@ def _meant(problem: UnknownOptionError, word: str, command: str) -> str:
     if near:
         return near
     if "--set" in known:
-        key = nearest(word.lstrip("-").replace("-", "_"), keys())
+        key = nearest_key(word.lstrip("-").replace("-", "_"), keys())
         if key:
             return f"--set {key}=VALUE"
     return f"{command} --help"

@@ -91,10 +91,10 @@ def resolve(source: str, where: str) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    beside = [str(path.with_name(file.name)) for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = nearest(path.name, [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else [])
     raise DataError(
         where, f"{source!r}, which does not exist", f"{' or '.join(BUILT_IN)}, a file or a folder",
-        nearest(source, [*BUILT_IN, *beside]) or "",
+        nearest(source, BUILT_IN) or (str(path.with_name(near)) if near else ""),
     )  # fmt: skip
 
 

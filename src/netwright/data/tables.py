@@ -45,6 +45,7 @@ MOST_CATEGORIES = 1000  # of one column, the most frequent; each is an input of 
 CLASS_VALUES, ROWS_A_CLASS = 20, 3  # a target with more distinct integers, or fewer rows each, is a value
 FEW_DIGITS = 1e-5  # deviation over mean below which float32 keeps fewer than three digits of a number
 LARGEST_FIELD = 1 << 20
+PARQUET = b"PAR1"  # what such a file begins with
 
 Floats = npt.NDArray[np.float64]
 Dates = npt.NDArray[np.datetime64]
@@ -540,6 +541,7 @@ class _Source:
     name: str
     path: Path | None = None
     text: str = ""
+    parquet: Path | io.BytesIO | None = None
 
     @classmethod
     def of(cls, source: Path | str | IO[str] | IO[bytes]) -> _Source:
@@ -547,17 +549,15 @@ class _Source:
             path = Path(source)
             if not path.is_file():
                 raise DataError(str(path), "no such file" if not path.exists() else "a folder", "a table")
-            return cls(str(path), path)
+            return cls(str(path), path, parquet=path if _is_parquet(path) else None)
         name = str(getattr(source, "name", "") or "the table").replace("<stdin>", "standard input")
         content = source.read()
         if isinstance(content, bytes):
+            if content.startswith(PARQUET):
+                return cls(name, parquet=io.BytesIO(content))
             with _readable(name):
                 content = content.decode("utf-8-sig")
         return cls(name, None, content.removeprefix("\ufeff"))
-
-    @property
-    def parquet(self) -> bool:
-        return self.path is not None and self.path.suffix.lower() in (".parquet", ".pq")
 
     @contextmanager
     def lines(self) -> Iterator[Iterator[str]]:
@@ -571,6 +571,16 @@ class _Source:
             encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
             with io.TextIOWrapper(stream, encoding, newline="") as text:
                 yield text
+
+
+def _is_parquet(path: Path) -> bool:
+    """By its content; a damaged one by its name, so that the error speaks of Parquet."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(PARQUET))
+    except OSError:  # which reading it as text will explain
+        return False
+    return start == PARQUET or path.suffix.lower() in (".parquet", ".pq")
 
 
 @contextmanager
@@ -593,7 +603,7 @@ def _readable(name: str) -> Iterator[None]:
 
 def _table(source: _Source, header: bool | Literal["auto"], ways: Mapping[str, Way], every: bool = False) -> _Table:
     """The columns named in ``ways`` (``every``: all, those not named as they seem)."""
-    if source.parquet:
+    if source.parquet is not None:
         return _parquet(source, ways, every)
     layout = _layout(source, header, () if every else tuple(ways))
     names = layout.names if every else _matched(source, layout, tuple(ways))
@@ -973,7 +983,7 @@ def _parquet(source: _Source, ways: Mapping[str, Way], every: bool) -> _Table:
     except ImportError as error:
         raise MissingExtraError(f"reading {source.name}", extra="parquet") from error
     try:
-        file = parquet.ParquetFile(source.path)
+        file = parquet.ParquetFile(source.parquet)
         names = tuple(file.schema_arrow.names)
         for name in () if every else ways:
             if name not in names:
@@ -988,7 +998,7 @@ def _parquet(source: _Source, ways: Mapping[str, Way], every: bool) -> _Table:
         raise DataError(source.name, "no rows", "at least one")
     cells: dict[str, _Cells] = {}
     for name in wanted:
-        one = _from_arrow(data.column(name), f"{source.name}: column {name!r}")
+        one = _from_arrow(data.column(name), source.name, name)
         way = ways.get(name)
         cells[name] = _as_texts(one) if way == "text" and one.kind == "number" else _dated(one, way)
     table = _Table(source.name, names, cells, data.num_rows, frozenset())
@@ -1002,7 +1012,7 @@ def _parquet(source: _Source, ways: Mapping[str, Way], every: bool) -> _Table:
     return table
 
 
-def _from_arrow(column: Any, where: str) -> _Cells:
+def _from_arrow(column: Any, where: str, name: str) -> _Cells:
     import pyarrow
     from pyarrow import compute, types
 
@@ -1018,7 +1028,10 @@ def _from_arrow(column: Any, where: str) -> _Cells:
     if types.is_dictionary(kind):
         column = column.cast(kind.value_type)
     if not (types.is_string(column.type) or types.is_large_string(column.type)):
-        raise DataError(where, f"values of type {kind}", "numbers, texts, dates or booleans", "data.types: ignore")
+        raise DataError(
+            f"{where}: column {name!r}", f"values of type {kind}", "numbers, texts, dates or booleans",
+            setting(f"data.types.{name}", "ignore"),
+        )  # fmt: skip
     collector = _Texts()
     collector.add([cell if cell is not None else "" for cell in column.to_pylist()])
     return collector.cells()

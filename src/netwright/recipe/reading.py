@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
-from netwright.errors import RecipeError, nearest, setting
+from netwright.errors import RecipeError, nearest, nearest_key, setting
 from netwright.recipe.schema import VERSION, Recipe, Section
 
 # How a recipe of version n becomes one of version n + 1; empty while there is only one version.
@@ -243,7 +243,7 @@ def _put(nested: dict[str, Any], key: str, value: Any, place: Place) -> None:
     free = next((prefix for prefix in _FREE if key.startswith(prefix + ".")), None)
     if key not in known and free is None:
         inside = [name for name in known if name.startswith(f"{key}.")]
-        near = inside[0] if inside else nearest(key, known)
+        near = inside[0] if inside else nearest_key(key, known)
         hint = "netwright list keys"
         if near in _FREE:
             hint = place.written(f"{near}.NAME", value)
