@@ -524,10 +524,10 @@ class _Tracer(TorchFunctionMode):
             storage = tensor.untyped_storage()._cdata
             if storage in self.lodging:
                 return self.lodging[storage]
-            alive = [other for other in (reference() for reference in self.sharing.pop(storage, ())) if other is not None]
+            alive = [reference for reference in self.sharing.pop(storage, ()) if reference() is not None]
             if alive:
-                self.sharing[storage] = [weakref.ref(other) for other in alive]
-                name = self.known[id(alive[0])][1]
+                self.sharing[storage] = alive
+                name = self.known[id(alive[0]())][1]
                 return self.tensors[name].storage or name
         return ""
 
