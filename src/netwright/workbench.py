@@ -42,6 +42,7 @@ from netwright.training.recording import Recorder, Sink, clean
 
 SHOWN_MISTAKES = 24
 SCATTER_POINTS = 500
+SHOWN_NOTES = 5
 
 
 @dataclasses.dataclass
@@ -131,6 +132,7 @@ def train(
     """
     files.require_place(Path(folder))  # before what may take minutes
     material = open_source(recipe.data) if material is None else material
+    _say_what_was_noted(material, shown)
     with _global_state(recipe):
         known = sourcing.facts(material, network)
         handed_over = sourcing.from_python(recipe, material, loss, optimizer)
@@ -276,6 +278,16 @@ def _global_state(recipe: Recipe) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+def _say_what_was_noted(material: Material, shown: Progress | None) -> None:
+    """What was left out of the data, or read otherwise than it stands there."""
+    notes = getattr(material, "skipped", ())
+    if shown is not None:
+        for note in notes[:SHOWN_NOTES]:
+            shown.say(f"note: {note}")
+        if len(notes) > SHOWN_NOTES:
+            shown.say(f"note: and {len(notes) - SHOWN_NOTES} more, in environment.json")
 
 
 def _require_readable_source(run: RunDirectory, recipe: Recipe) -> None:

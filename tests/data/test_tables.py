@@ -535,6 +535,26 @@ def test_faults_of_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read(Data(), path)
 
 
+@pytest.mark.parametrize("dotted", ["train", "test"])
+def test_a_full_stop_behind_every_label_is_said_and_passed_over(tmp_path: Path, dotted: str) -> None:
+    """Never silently, and never where only some labels have one."""
+    plain, stopped = "1,yes\n2,no\n3,yes\n4,no\n", "1,yes.\n2,no.\n3,yes.\n4,no.\n"
+    first, second = (stopped, plain) if dotted == "train" else (plain, stopped)
+    (tmp_path / "train.csv").write_text(first)
+    (tmp_path / "test.csv").write_text(second)
+    examples = read(Data(), tmp_path / "train.csv")
+    test = read(Data(), tmp_path / "test.csv", examples)
+    assert test.classes == examples.classes
+    assert test.parts["train"].targets.tolist() == examples.parts["train"].targets.tolist()
+    assert len(test.skipped) == 1
+    assert "is taken for" in test.skipped[0]
+    assert read(Data(), tmp_path / "train.csv", examples).skipped == ()
+    for other in ("1,yes.\n2,no\n", "1,yes..\n2,no..\n", "1,maybe.\n2,no.\n", "1,yes\n2,no.\n"):
+        (tmp_path / "test.csv").write_text(other)
+        with pytest.raises(DataError, match="which training has not"):
+            read(Data(), tmp_path / "test.csv", examples)
+
+
 # ------------------------------------------------------------------------------------------------ real tables
 
 
@@ -551,8 +571,11 @@ def test_adult(shared: Path) -> None:
     codes = [table(examples).columns[place].categories.index("?") for place in lacking]
     assert int((raw(examples)[:, lacking] == codes).any(1).sum()) == 2399
     path = shared / "adult" / "adult.test.gz"
-    with pytest.raises(DataError, match=r"line 2: got the class '<=50K\.'.*16281 rows.*write '<=50K'"):
-        read(Data(), path, examples)
+    test = read(Data(), path, examples)
+    assert np.bincount(test.parts["train"].targets.astype(int)).tolist() == [12435, 3846]
+    assert test.skipped == (
+        f"{path}: target 'column_15': '<=50K.' is taken for '<=50K', as in every row: a full stop apart",
+    )
     with gzip.open(path, "rt") as stream:
         text = stream.read().replace("K.\n", "K\n")
     assert len(rows(io.StringIO(text), table(examples))[1]) == 16281

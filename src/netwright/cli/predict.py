@@ -48,9 +48,8 @@ def predict(
             "netwright predict --help",
         )
     if Path(run).is_file():
-        raise UsageError(
-            run, "a file where the run belongs", "the run, then the files", f"netwright predict last {run}"
-        )
+        better = f"netwright predict last {shlex.quote(run)}"
+        raise UsageError(run, "a file where the run belongs", "the run, then the files", better)
     if csv and json:
         raise UsageError("--csv", "together with --json", "one of them")
     if STANDARD_INPUT in files and len(files) > 1:

@@ -73,8 +73,9 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     cells, lacking = _cells_like(table, record)
     _stop_at_missing(table, lacking, options.missing)
     chosen = [table.column(name) for name in like.targets]
-    targets, _ = _targets(table, like.targets, chosen, like.task, like)
-    return dataclasses.replace(like, parts={"train": Part((cells,), targets)}, skipped=())
+    notes: list[str] = []
+    targets, _ = _targets(table, like.targets, chosen, like.task, like, notes)
+    return dataclasses.replace(like, parts={"train": Part((cells,), targets)}, skipped=tuple(notes))
 
 
 def rows(
@@ -127,7 +128,7 @@ def _training(options: Data, path: Path) -> Examples:
     _stop_at_missing(table, lacking, options.missing)
     chosen = [table.column(name) for name in names]
     task = _task(table, names, chosen, options)
-    targets, classes = _targets(table, names, chosen, task, None)
+    targets, classes = _targets(table, names, chosen, task, None, notes)
     return Examples(
         kind="table", task=task, parts={"train": Part((np.concatenate(blocks, axis=1),), targets)},
         preprocess=(TablePreprocess(columns=tuple(columns)),), classes=classes, targets=names, skipped=tuple(notes),
@@ -301,8 +302,9 @@ def _task(table: _Table, names: tuple[str, ...], chosen: Sequence[_Cells], optio
 
 
 def _targets(
-    table: _Table, names: tuple[str, ...], chosen: Sequence[_Cells], task: Task, like: Examples | None
-) -> tuple[Array, tuple[str, ...]]:
+    table: _Table, names: tuple[str, ...], chosen: Sequence[_Cells], task: Task, like: Examples | None,
+    notes: list[str],
+) -> tuple[Array, tuple[str, ...]]:  # fmt: skip
     """Targets as a ``Part`` keeps them, and the names of classes or labels."""
     for name, cells in zip(names, chosen, strict=True):
         lack = cells.missing()
@@ -314,7 +316,7 @@ def _targets(
     if task == "classification":
         if len(names) > 1:
             raise DataError(f"{table.name}: data.target", ", ".join(names), "one target for a classification")
-        return _classes(table, names[0], chosen[0], like)
+        return _classes(table, names[0], chosen[0], like, notes)
     values = np.stack([_as_numbers(table, name, cells) for name, cells in zip(names, chosen, strict=True)], 1)
     if task == "multi-label" and not np.isin(values, (0, 1)).all():
         row, column = (int(place) for place in np.argwhere(~np.isin(values, (0, 1)))[0])
@@ -325,7 +327,9 @@ def _targets(
     return values.astype(np.float32), names if task == "multi-label" else ()
 
 
-def _classes(table: _Table, name: str, cells: _Cells, like: Examples | None) -> tuple[Array, tuple[str, ...]]:
+def _classes(
+    table: _Table, name: str, cells: _Cells, like: Examples | None, notes: list[str]
+) -> tuple[Array, tuple[str, ...]]:
     numbered = cells.kind == "number" and (like is None or all(map(_number_like, like.classes)))
     codes: npt.NDArray[Any]
     if numbered:
@@ -341,6 +345,13 @@ def _classes(table: _Table, name: str, cells: _Cells, like: Examples | None) -> 
         )  # fmt: skip
     classes = like.classes if like is not None else texts if numbered else tuple(sorted(texts))
     places = {text: place for place, text in enumerate(classes)}
+    renamed = _without_full_stops(texts, classes)
+    if renamed:
+        first, meant = next(iter(renamed.items()))
+        notes.append(
+            f"{table.name}: target {name!r}: {first!r} is taken for {meant!r}, as in every row: a full stop apart"
+        )
+        texts = tuple(renamed[text] for text in texts)
     unknown = [code for code, text in enumerate(texts) if text not in places]
     if unknown:
         wrong = np.isin(codes, unknown)
@@ -353,6 +364,18 @@ def _classes(table: _Table, name: str, cells: _Cells, like: Examples | None) -> 
             f"one of {', '.join(classes[:20])}", f"write {near!r}" if near else "rows of it in the training part",
         )  # fmt: skip
     return np.asarray([places[text] for text in texts], np.int64)[codes.reshape(-1)], classes
+
+
+def _without_full_stops(texts: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Labels as training writes them, where one full stop at the end of every one is all the difference; else {}.
+
+    Published test files are so (UCI's adult.test). Labels of both kinds in one file are no such habit but a fault.
+    """
+    for change in (lambda text: text[:-1] if text.endswith(".") else "", lambda text: f"{text}."):
+        renamed = {text: change(text) for text in texts}
+        if set(renamed.values()) <= set(classes) and not set(texts) & set(classes):
+            return renamed
+    return {}
 
 
 # ------------------------------------------------------------------------------------------------ cells
