@@ -148,6 +148,19 @@ def test_a_missing_extra_says_how_to_install_it(says: Says, tmp_path: Path, monk
     assert not (tmp_path / "runs").exists()
 
 
+def test_what_was_read_otherwise_than_it_stands_is_said(says: Says, tmp_path: Path) -> None:
+    rows = [f"{number},{'yes' if number % 3 else 'no'}" for number in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "test.csv").write_text("|a comment\n" + ".\n".join(rows[:9]) + ".\n")
+    words = ("--network", "mlp", "--epochs", "1", "--threads", "1", "--set", "network.width=8", "--quiet")
+    said = says("train", tmp_path / "train.csv", "--test", tmp_path / "test.csv", *words, "--out", tmp_path / "runs")
+    assert said.code == 0
+    assert "note: " in said.err
+    assert "is taken for" in said.err
+    kept = json.loads((tmp_path / "runs" / "train-0001" / "environment.json").read_text())
+    assert "is taken for" in kept["skipped"][0]
+
+
 # ------------------------------------------------------------------------------------------------ stopping
 
 

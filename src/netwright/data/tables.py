@@ -347,10 +347,9 @@ def _classes(
     places = {text: place for place, text in enumerate(classes)}
     renamed = _without_full_stops(texts, classes)
     if renamed:
-        first, meant = next(iter(renamed.items()))
-        notes.append(
-            f"{table.name}: target {name!r}: {first!r} is taken for {meant!r}, as in every row: a full stop apart"
-        )
+        first, meant = min(renamed.items())
+        said = f"{first!r} is taken for {meant!r}, as in every row: a full stop apart"
+        notes.append(f"{table.name}: target {name!r}: {said}")
         texts = tuple(renamed[text] for text in texts)
     unknown = [code for code, text in enumerate(texts) if text not in places]
     if unknown:
