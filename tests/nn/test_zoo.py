@@ -1,13 +1,13 @@
-"""Networks by name: published counts, and the promise that they fit 8×8 to 64×64 pictures."""
+"""Small networks by name: published counts, and the promise that they fit 8×8 to 64×64 pictures."""
 
 import pytest
 import torch
 
 from netwright.errors import NetworkError
-from netwright.nn.zoo import NETWORKS
+from netwright.nn.zoo import NETWORKS, SMALL
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL))
 @pytest.mark.parametrize("size", [8, 12, 16, 28, 31, 32, 48, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_network_fits_every_promised_size(name: str, size: int, channels: int) -> None:
@@ -15,7 +15,7 @@ def test_every_network_fits_every_promised_size(name: str, size: int, channels: 
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
     network = NETWORKS[name]((3, 16, 16), 5)
