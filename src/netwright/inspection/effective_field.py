@@ -130,7 +130,8 @@ def _gradient(
             size = tuple(call.outputs[0].shape[2:])
             position = tuple(length // 2 for length in size)
             # summed before the next layer may write into the map
-            reached.append((call.outputs[0][(..., *position)].sum(), position, size))
+            middle: Any = (..., *position)
+            reached.append((call.outputs[0][middle].sum(), position, size))
             raise _Reached
 
     try:
