@@ -40,23 +40,32 @@ def netwright(accuracy: float, threads: int, seed: int) -> dict:
     chosen = resolved.network
     arguments = {"width": chosen.width, "depth": chosen.depth, "dropout": chosen.dropout}
     network = NETWORKS[chosen.name](images.shape[1:], 10, **arguments)
-    prepared, reached = Prepared(material.preprocess[0]), []
+    prepared, reached, kept = Prepared(material.preprocess[0]), [], []
+
+    class Kept(workbench.Average):
+        """The averaged weights, which are what a run validates and keeps: known here, so that they can be tested."""
+
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            kept.append(self.network)
 
     class Watch:
-        """A sink that looks at the test set after every epoch."""
+        """A sink that looks at the test set after every epoch, through the weights that the run would keep."""
 
         def epoch(self, row) -> None:
             nonlocal apart
             if row.split != "train":
                 return
             at = time.perf_counter()
+            judged = kept[0] if kept else network
+            training = judged.training
             with torch.inference_mode():
-                network.eval()
+                judged.eval()
                 right = sum(
-                    int((network(prepared(x)).argmax(1) == y).sum())
+                    int((judged(prepared(x)).argmax(1) == y).sum())
                     for x, y in zip(images.split(256), labels.split(256), strict=True)
                 )
-                network.train()
+                judged.train(training)
             reached.append((right / len(labels), at - started - apart))
             apart += time.perf_counter() - at
 
@@ -64,6 +73,7 @@ def netwright(accuracy: float, threads: int, seed: int) -> dict:
         def flush(self) -> None: ...
         def close(self) -> None: ...
 
+    workbench.Average = Kept
     run = workbench.train(
         recipe, folder=common.work_folder() / "runs", material=material, network=network, sinks=(Watch(),)
     )

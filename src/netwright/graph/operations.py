@@ -56,7 +56,8 @@ _SAME = {
     "__gt__": "gt", "__ge__": "ge", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
     "not_equal": "ne", "concatenate": "cat", "special_softmax": "softmax", "rdiv": "rdiv", "clip": "clamp",
     "hardtanh_": "hardtanh", "sigmoid_": "sigmoid", "log_sigmoid": "logsigmoid", "amax": "max", "amin": "min",
-    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__div__": "div", "fix": "trunc", "type_as": "cast",
+    "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__div__": "div", "fix": "trunc",
+    "_threshold": "threshold", "type_as": "cast",
 }  # fmt: skip
 # In-place forms in Python syntax (x += y).
 IN_PLACE_SYNTAX = {
@@ -125,6 +126,7 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "chunk": ("input", "chunks", "dim"),
     "unbind": ("input", "dim"),
     "narrow": ("input", "dim", "start", "length"),
+    "index_select": ("input", "dim", "index"),
     "select": ("input", "dim", "index"),
     "slice": ("input", "dim", "start", "end", "step"),
     "getitem": ("input", "index"),
@@ -134,6 +136,8 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "repeat_interleave": ("input", "repeats", "dim"),
 }
 for _axes in "123":
+    _SIGNATURES[f"max_pool{_axes}d"] = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    _SIGNATURES[f"adaptive_max_pool{_axes}d"] = ("input", "output_size")
     _SIGNATURES[f"conv{_axes}d"] = _CONV
     _SIGNATURES[f"conv_transpose{_axes}d"] = _CONV_TRANSPOSE
 _ALONG = ("input", "dim")
@@ -183,8 +187,9 @@ def canonical(function: Any) -> tuple[str, bool]:
 
 def bind(function: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments by name, defaults filled in where the function tells them."""
-    if name in _SIGNATURES:
-        bound = dict(zip(_SIGNATURES[name], args, strict=False)) | kwargs
+    known = _SIGNATURES.get(name.removesuffix("_with_indices"))
+    if known is not None:
+        bound = dict(zip(known, args, strict=False)) | kwargs
     elif (signature := _signature(function)) is not None:
         try:
             call = signature.bind(*args, **kwargs)
@@ -322,7 +327,8 @@ def _linear(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
 
 
 def _matmul(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    """``inner`` is the length of the summed axis: MACs are the output's elements times it."""
+    """``inner`` is the length of the summed axis: MACs are the output's elements times it. ``shapes`` of the operands
+    in the call's order, which parameters and tensors share."""
     operands = [value for value in call.values() if isinstance(value, Tensor)]
     unique = [tensor for place, tensor in enumerate(operands) if all(tensor is not other for other in operands[:place])]
     if name in ("addmm", "baddbmm", "addmv", "addbmm"):
@@ -332,15 +338,18 @@ def _matmul(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
     inner = int(left.shape[-1])
     if name == "addbmm":
         inner *= int(left.shape[0])
-    return "matmul", {"inner": inner}, True
+    return "matmul", {"inner": inner, "shapes": _shapes(operands)}, True
 
 
 def _einsum(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
     """``shapes`` of the operands in the equation's order, which parameters and tensors share."""
     equation = call.get("equation")
     operands = [value for value in call.values() if isinstance(value, Tensor)]
-    shapes = tuple(tuple(int(n) for n in tensor.shape) for tensor in operands)
-    return "einsum", {"equation": equation if isinstance(equation, str) else "", "shapes": shapes}, True
+    return "einsum", {"equation": equation if isinstance(equation, str) else "", "shapes": _shapes(operands)}, True
+
+
+def _shapes(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(int(n) for n in tensor.shape) for tensor in tensors)
 
 
 def _attention(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -385,6 +394,8 @@ def _adaptive(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tup
 def _upsample(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
     source: Tensor = call["input"]
     mode = call.get("mode") or name.removeprefix("upsample_").rstrip("123d")
+    kept = call.get("scale_factor") if not call.get("recompute_scale_factor") else None
+    scales = kept if isinstance(kept, list | tuple) else (kept,) * (source.dim() - 2)
     return (
         "upsample",
         {
@@ -393,6 +404,7 @@ def _upsample(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tup
             "from": tuple(int(n) for n in source.shape[2:]),
             "align_corners": bool(call.get("align_corners") or False),
             "antialias": bool(call.get("antialias") or False),
+            "scale": tuple(None if scale is None else float(scale) for scale in scales),  # where one was given and kept
         },
         True,
     )
@@ -460,7 +472,13 @@ def _along(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[
     if isinstance(dims, torch.dtype) or dims is None:
         dims = -1
     items = dims if isinstance(dims, Sequence) else (dims,)
-    return name, {"axes": tuple(_axis(item, source.dim()) for item in items if isinstance(item, int))}, True
+    found: Attributes = {"axes": tuple(_axis(item, source.dim()) for item in items if isinstance(item, int))}
+    if name == "roll":
+        shifts = call.get("shifts")
+        found["shifts"] = tuple(shifts) if isinstance(shifts, Sequence) else (shifts,)
+        if call.get("dims") is None or not found["axes"]:  # as if flat
+            found = {"axes": tuple(range(source.dim())), "shifts": ()}
+    return name, found, True
 
 
 def _permute(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -507,7 +525,7 @@ def _slice(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[
         index = call["index"]
         items = list(index) if isinstance(index, tuple) else [index]
         if any(isinstance(item, Tensor | list | bool) or hasattr(item, "__array__") for item in items):
-            return "index", {}, True
+            return "index", _chosen(items, rank), True
         taken = sum(item is not None and item is not Ellipsis for item in items)
         if Ellipsis in [item for item in items if item is None or item is Ellipsis]:
             place = next(number for number, item in enumerate(items) if item is Ellipsis)
@@ -528,6 +546,25 @@ def _slice(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[
     return "slice", {
         "starts": tuple(starts), "steps": tuple(steps), "removed": tuple(removed), "added": tuple(added),
     }, True  # fmt: skip
+
+
+def _chosen(items: Sequence[Any], rank: int) -> Attributes:
+    """``axis``: along which a list of numbers chooses while all others stay as they are; nothing for other indices."""
+    lists = [place for place, item in enumerate(items) if not isinstance(item, slice) and item is not Ellipsis]
+    if len(lists) != 1 or any(isinstance(item, slice) and item != slice(None) for item in items):
+        return {}
+    place, chosen = lists[0], items[lists[0]]
+    flat = (
+        chosen.dim() == 1 and chosen.dtype != torch.bool
+        if isinstance(chosen, Tensor)
+        else (isinstance(chosen, list) and all(isinstance(item, int) and not isinstance(item, bool) for item in chosen))
+    )
+    behind = Ellipsis in [item for item in items[:place] if item is Ellipsis]
+    return {"axis": place - len(items) + rank if behind else place} if flat else {}
+
+
+def _index_select(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
+    return "index", {"axis": _axis(call["dim"], outputs[0].dim())}, True
 
 
 def _pad(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -573,11 +610,16 @@ def _cell(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[s
 
 
 def _expand(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    return ("repeat" if name in ("repeat", "tile", "repeat_interleave") else "expand"), {}, True
+    return ("repeat" if name in ("repeat", "tile", "repeat_interleave") else "expand"), {"how": name}, True
 
 
 def _assign(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    return "assign", {}, True
+    """``x[index] = y``: the place as ``slice`` has it, where the index is no tensor."""
+    target, index = call.get("0"), call.get("1")
+    if not isinstance(target, Tensor) or not isinstance(call.get("2"), Tensor):
+        return "assign", {}, True
+    kind, found, _ = _slice("getitem", {"input": target, "index": index}, outputs)
+    return "assign", found if kind == "slice" else {}, True
 
 
 def _fractional(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -591,7 +633,7 @@ _WRITERS: dict[str, Writer] = {
     "channel_shuffle": _shuffle, "native_channel_shuffle": _shuffle, "interpolate": _upsample, "upsample": _upsample,
     "lstm_cell": _cell, "gru_cell": _cell, "rnn_tanh_cell": _cell, "rnn_relu_cell": _cell, "assign": _assign,
     "fractional_max_pool2d": _fractional, "fractional_max_pool3d": _fractional,
-    "repeat_interleave": _expand,
+    "repeat_interleave": _expand, "index_select": _index_select,
 }  # fmt: skip
 for _names, _function in (
     (("matmul", "mm", "bmm", "mv", "dot", "inner", "addmm", "baddbmm", "addmv", "addbmm", "vdot"), _matmul),

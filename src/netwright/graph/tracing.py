@@ -57,12 +57,12 @@ def trace(network: nn.Module, example: Example, *, batch: int = 1, training: boo
     Raises ``NetworkError`` that names the layer, what came and what it expected, and the line of the network's
     source, where the network does not run on this example.
     """
-    network = _unwrapped(network)
     if isinstance(network, torch.jit.ScriptModule):
         raise NetworkError(
             type(network).__name__, "a scripted module, which hides its operations", "the Python module",
             "inspect the network before torch.jit.script or torch.jit.trace",
         )  # fmt: skip
+    network = _unwrapped(network)
     positional, named = _inputs(example, batch)
     with _as_found(network):
         network = _initialised(network, positional, named)
@@ -134,6 +134,8 @@ def _is_shape(value: Any) -> bool:
 
 def _one_input(value: Any, batch: int) -> Any:
     """A meta tensor for a shape; tensors and everything else as they are."""
+    if isinstance(value, Mapping):
+        return {name: _one_input(item, batch) for name, item in value.items()}
     if _is_shape(value):
         value = InputSpec(tuple(value))
     if not isinstance(value, InputSpec):
@@ -251,6 +253,7 @@ class _Tracer(TorchFunctionMode):
         self.registered: dict[int, str] = {}  # id of a parameter or buffer → its first name
         self.infos: dict[str, ParameterInfo] = {}
         self.twins: dict[int, tuple[Tensor, Tensor]] = {}  # id of a tensor of the network → (it, its twin)
+        self.copies: dict[int, tuple[Tensor, Tensor]] = {}  # id of a tensor of the network → (it, what is written into)
         self.owners: dict[int, str] = {}  # id of a twin → the name of its parameter or buffer
         self.lodging: dict[int, str] = {}  # storage → the parameter or buffer that lies in it
         self.known: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # id of a traced tensor → its name in the graph
@@ -267,6 +270,8 @@ class _Tracer(TorchFunctionMode):
         self.buffers = {id(buffer) for buffer in network.buffers()}
         for name, value in _registered(network):
             self._register(name, value)
+        attributes = (value for module in network.modules() for value in module.__dict__.values())
+        self.belonging = {*self.registered, *(id(value) for value in attributes if isinstance(value, Tensor))}
 
     def _register(self, name: str, value: Tensor) -> None:
         first = self.registered.setdefault(id(value), name)
@@ -323,20 +328,18 @@ class _Tracer(TorchFunctionMode):
         traced = any(id(tensor) in self.known or id(tensor) in self.registered for tensor in given)
         if not traced:  # constants among themselves have values: they are computed
             if in_place and given:
-                given_first = self._private(given[0])
-                return function(given_first, *args[1:], **kwargs)
-            return function(*args, **kwargs)
+                self._spare(given[0])
+            return function(*self._copied(args), **self._copied(kwargs))
+        if self.values and (in_place or name in ("batch_norm", "instance_norm")):
+            for tensor in given[:1] if in_place else given:  # the two norms write their running averages
+                self._spare(tensor)
         mapped, mapped_kwargs = self._mapped(args), self._mapped(kwargs)
-        if in_place and given and id(given[0]) not in self.known and self.values:
-            mapped = (self._private(given[0]), *mapped[1:])
         if name in table.CASTS and not self.values:
             mapped, mapped_kwargs = _without_device(name, mapped, mapped_kwargs)
             if mapped is None:  # .cpu(), .cuda()
                 return given[0]
         elif not self.values and "device" in mapped_kwargs:
             mapped_kwargs = {**mapped_kwargs, "device": torch.device("meta")}
-        if self.values and name in ("batch_norm", "instance_norm"):
-            mapped, mapped_kwargs = self._private_buffers(mapped, mapped_kwargs)
         if name in _KEEPS_SHAPE:
             in_place = in_place or table.bind(function, name, mapped, mapped_kwargs).get("inplace") is True
         result = None if in_place else self._by_shape(name, mapped)
@@ -376,19 +379,21 @@ class _Tracer(TorchFunctionMode):
             kind, attributes, followed = table.describe(function, name, mapped, kwargs, outputs)
         except (KeyError, IndexError, ValueError, TypeError, AttributeError):
             kind, attributes, followed = name, {}, False  # an unusual call: named, not guessed
-        draft = self._draft(kind, attributes, followed)
+        inputs, parameters = [], []
         for tensor in given:
-            if id(tensor) in self.registered:
-                parameter = self.registered[id(tensor)]
-                if parameter not in draft.parameters:
-                    draft.parameters.append(parameter)
-            else:
-                draft.inputs.append(self._name_of(tensor))
+            owner = self.registered.get(id(tensor))
+            if owner is None or id(tensor) in self.known:  # a buffer that was written into carries data
+                inputs.append(self._name_of(tensor))
+            elif owner not in parameters:
+                parameters.append(owner)
         for role, tensor in _roles(function, name, mapped, kwargs):
-            owner = self._twin_owner(tensor)
-            draft.attributes[role] = owner if owner is not None else self._name_of(tensor)
+            attributes[role] = self._owner(tensor) or self._name_of(tensor)
+        draft = self._draft(kind, attributes, followed)
+        draft.inputs, draft.parameters = inputs, parameters
         for tensor in outputs:
             draft.outputs.append(self._made(tensor, changed=in_place))
+        if in_place and given and given[0] is not outputs[0]:  # the caller holds what was swapped for its twin
+            self._know(given[0], draft.outputs[0])
 
     def _draft(self, kind: str, attributes: dict[str, Any], followed: bool) -> _Draft:
         draft = _Draft(kind, attributes, followed, *self.stack[-1])
@@ -421,8 +426,6 @@ class _Tracer(TorchFunctionMode):
             return type(value)(*(self.enter_input(f"{name}.{place}", item) for place, item in enumerate(value)))
         if isinstance(value, list | tuple):
             return type(value)(self.enter_input(f"{name}.{place}", item) for place, item in enumerate(value))
-        if isinstance(value, InputSpec):
-            return self.enter_input(name, _one_input(value, 1))
         return value
 
     def _mapped(self, value: Any) -> Any:
@@ -440,11 +443,11 @@ class _Tracer(TorchFunctionMode):
 
     def _twin(self, tensor: Tensor) -> Tensor:
         key = id(tensor)
-        if key in self.known and self.known[key][0]() is tensor:
-            return tensor
+        if self.values:
+            return self.copies[key][1] if key in self.copies else tensor
         if key in self.twins:
             return self.twins[key][1]
-        if self.values or tensor.is_meta:
+        if tensor.is_meta:
             return tensor
         if key not in self.registered and tensor.dim() == 0:
             return tensor  # numbers may stay real beside meta tensors, and keep their value
@@ -455,26 +458,24 @@ class _Tracer(TorchFunctionMode):
             self._lodge(twin, self.registered[key])
         return twin
 
-    def _twin_owner(self, tensor: Tensor) -> str | None:
+    def _owner(self, tensor: Tensor) -> str | None:
         """The parameter or buffer that ``tensor`` is, or stands for."""
         return self.registered.get(id(tensor)) or self.owners.get(id(tensor))
 
-    def _private(self, tensor: Tensor) -> Tensor:
-        """A copy to write into, in place of a tensor that belongs to the network."""
-        key = id(tensor)
-        if key in self.known or getattr(tensor, "_made_while_tracing", False):
-            return tensor
-        if key not in self.twins:
-            self.twins[key] = (tensor, tensor.detach().clone())
-        return self.twins[key][1]
+    def _spare(self, tensor: Tensor) -> None:
+        """Before a write: what belongs to the network gets a copy, which takes its place from now on."""
+        if id(tensor) in self.belonging and id(tensor) not in self.copies:
+            self.copies[id(tensor)] = (tensor, tensor.detach().clone())
 
-    def _private_buffers(self, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """Running averages are written by these two: they get copies."""
-
-        def spare(value: Any) -> Any:
-            return self._private(value) if isinstance(value, Tensor) and id(value) in self.buffers else value
-
-        return tuple(map(spare, args)), {key: spare(value) for key, value in kwargs.items()}
+    def _copied(self, value: Any) -> Any:
+        """``value`` with every tensor replaced by its copy, if it has one."""
+        if not self.copies:
+            return value
+        if isinstance(value, Tensor):
+            return self.copies[id(value)][1] if id(value) in self.copies else value
+        if type(value) in (tuple, list):
+            return type(value)(self._copied(item) for item in value)
+        return {key: self._copied(item) for key, item in value.items()} if type(value) is dict else value
 
     def _know(self, tensor: Tensor, name: str) -> None:
         key = id(tensor)
@@ -658,6 +659,8 @@ class _Tracer(TorchFunctionMode):
         message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         got = f"an input of {came}" if came else "an error"
         advice = "another --input" if expected else "run forward with this input by itself"
+        if isinstance(error, TypeError) and "forward()" in message and "argument" in message:
+            advice = "one --input for every argument of forward, in order"
         if "expected" not in expected and "embedding" in message.lower() + kind.lower():
             advice = "an integer input, such as --input 16:int64"
         return NetworkError(where, f"{got} ({type(error).__name__}: {message}{line})", expected, advice)
