@@ -271,6 +271,7 @@ def resized(
     ``scale`` is the factor where one was given and kept (PyTorch then divides by it and not by the ratio of the
     sizes). A neighbour whose weight is 0 is not read.
     """
+    mode = mode.replace("_", "-")
     if mode == "area":
         return adaptive(source, length)
     step = Fraction(source, length)
@@ -278,7 +279,7 @@ def resized(
         step = Fraction(source - 1, length - 1) if length > 1 else Fraction(0)
     elif scale:
         step = 1 / Fraction(scale).limit_denominator(1 << 16)
-    lawful = 0 < step and step.denominator < max(length, 2)
+    lawful = step > 0 and step.denominator < max(length, 2)
 
     def center(output: int) -> Fraction:
         return step * output if align_corners else step * (output + Fraction(1, 2)) - Fraction(1, 2)
