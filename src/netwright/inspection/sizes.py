@@ -7,7 +7,6 @@ arithmetic for deep learning". No torch.
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -16,7 +15,9 @@ from fractions import Fraction
 
 from netwright.errors import UsageError, nearest
 from netwright.inspection import pixel_sets
-from netwright.inspection.pixel_sets import IDENTITY, Periodic, Reads
+from netwright.inspection.fields import Digit, Field, Term, constant
+from netwright.inspection.pixel_sets import IDENTITY, Periodic, Reads, Window
+from netwright.inspection.receptive_field import AxisField, summary
 from netwright.records import Record
 
 Pair = tuple[int, int]  # before, after
@@ -162,36 +163,17 @@ class _Map:
 
     def row(self, item: _Item, name: str, parameters: int | None, macs: int | None) -> LayerSize:
         fields = [self._field(axis) for axis in range(len(self.input))]
-        sizes, strides, offsets, paddings = zip(*fields, strict=True)
         return LayerSize(
-            name=name, kind=item.kind, text=item.text, size=self.size, receptive_field=sizes, stride=strides,
-            offset=offsets, padding=paddings, channels=self.channels, parameters=parameters, macs=macs,
+            name=name, kind=item.kind, text=item.text, size=self.size, channels=self.channels, parameters=parameters,
+            macs=macs, receptive_field=tuple(field.size or 0 for field in fields),
+            stride=tuple(field.stride for field in fields), offset=tuple(field.offset or 0 for field in fields),
+            padding=tuple(field.padding for field in fields),
         )  # fmt: skip
 
-    def _field(self, axis: int) -> tuple[int, float | None, int, float | None]:
+    def _field(self, axis: int) -> AxisField:
         if self.whole:
-            return self.input[axis], None, 0, None
-        source = self.read[axis]
-        windows = list(source.windows) if isinstance(source, Periodic) else source.ravel().tolist()
-        read = [window for window in windows if window.mask]  # a transposed convolution with k < s has empty phases
-        if not read:
-            return 0, None, 0, None
-        centers = [window.center for window in windows]
-        if isinstance(source, Periodic):
-            centers.append(centers[0] + source.shift)
-        steps = {after - before for before, after in itertools.pairwise(centers)} if read == windows else set()
-        size, first = max(window.extent for window in read), windows[0] if windows[0].mask else read[0]
-        if isinstance(source, Periodic):
-            stride = float(source.stride)
-        else:
-            stride = (centers[-1] - centers[0]) / (len(centers) - 1) if len(steps) else None
-        padding = (size - 1) / 2 - first.center if len(steps) == 1 else None
-        return size, _plain(stride), first.first, _plain(padding)
-
-
-def _plain(value: float | None) -> float | None:
-    """32 and not 32.0."""
-    return int(value) if value is not None and value == int(value) else value
+            return summary(Field((constant(Window(0, (1 << self.input[axis]) - 1)),), whole=True))
+        return summary(Field((Term((Digit(0, 1, self.size[axis]),), self.read[axis]),)))
 
 
 def layer_table(
