@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netwright.errors import NetwrightError
+from netwright.graph.tracing import trace
 from netwright.inspection.effective_field import THRESHOLD, effective_field
-from netwright.records import ReceptiveField
+from netwright.inspection.receptive_field import receptive_fields
+from netwright.nn.zoo.resnet import SmallResNet
 
 
 def stack(
@@ -45,8 +47,7 @@ def test_deep_uniform_kernels_are_gaussian_and_shrink_relative_to_the_field() ->
     relative = []
     for depth in (4, 8, 16, 24):
         theoretical = 1 + 2 * depth
-        field = ReceptiveField(size=(theoretical,) * 2, stride=(1.0, 1.0), offset=(0.0, 0.0))
-        seen = effective_field(stack(depth, 3), (1, 61, 61), samples=1, field=field)
+        seen = effective_field(stack(depth, 3), (1, 61, 61), samples=1, theoretical=(theoretical,) * 2)
         sigma = math.sqrt(depth * 8 / 12)
         expected = math.sqrt(math.pi) * sigma * math.sqrt(-2 * math.log(THRESHOLD))
         assert seen.size == pytest.approx(expected, rel=0.06)
@@ -56,6 +57,21 @@ def test_deep_uniform_kernels_are_gaussian_and_shrink_relative_to_the_field() ->
         places = np.arange(61) - 30
         assert np.abs(across - np.exp(-(places**2) / (2 * sigma**2))).max() < 0.5 / depth
     assert relative == sorted(relative, reverse=True), "as 1 / √n (Luo et al. 2016)"
+
+
+def test_it_lies_in_the_field_that_the_graph_tells() -> None:
+    """Of every map of a small residual network, the theoretical field is the other derivation."""
+    network = SmallResNet((1, 32, 32), 10)
+    graph = trace(network, (1, 32, 32))
+    fields = receptive_fields(graph)
+    x = torch.randn(8, 1, 32, 32)
+    for layer in ("stem.0", "stages.0.body.3", "stages.1.shortcut.0", "stages.1.add_1"):
+        theoretical = fields[layer]
+        seen = effective_field(network, x, layer=layer, theoretical=theoretical.size)
+        assert seen.theoretical == theoretical.size
+        assert all(support <= size for support, size in zip(seen.support, theoretical.size, strict=True)), layer
+        assert seen.share is not None
+        assert 0 < seen.share <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -31,9 +31,9 @@ from netwright.inspection.explaining import (
     softmax_cross_entropy,
 )
 from netwright.inspection.explaining.structure import text
+from netwright.inspection.receptive_field import receptive_fields
 from netwright.nn.zoo.lenet import LeNet5
 from netwright.nn.zoo.resnet import SmallResNet
-from netwright.records import ReceptiveField
 
 
 def tensor(values: Any) -> Tensor:
@@ -309,22 +309,34 @@ def test_the_macs_are_those_of_torchs_own_counter() -> None:
 
 
 def test_the_receptive_field_step() -> None:
+    """ResNet's stem: 7 + (3 − 1)·2 = 11; the recurrence against the sets of pixels of the whole graph."""
     graph = trace(nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.MaxPool2d(3, 2, 1)), (3, 224, 224))
-    first = ReceptiveField(size=(7, 7), stride=(2.0, 2.0), offset=(0.0, 0.0))
-    made = explain_operation(graph.operations[1], graph, input_field=first)
+    fields = receptive_fields(graph)
+    made = explain_operation(graph.operations[1], graph, input_field=fields["0"], output_field=fields["1"])
     step = next(step for step in made.steps if step.title == "receptive field")
-    assert step.result == "r' = 11, j' = 4, c' = 0"  # ResNet's stem: 7 + 2·2
+    assert step.result == "r' = 11, j' = 4, c' = 0"
     assert "7 + 1·(3 − 1)·2" in step.substituted
     blank = explain_operation(graph.operations[1], graph)
     assert "r' = r + 2·j, j' = 2·j" in [step.result for step in blank.steps]
-    wider = ReceptiveField(size=(15, 15), stride=(4.0, 4.0), offset=(0.0, 0.0))
-    joined = explain_operation(graph.operations[1], graph, input_field=first, output_field=wider)
-    assert any("the whole layer: 15" in step.result for step in joined.steps)
-    uneven = ReceptiveField(size=(7, 9), stride=(2.0, 2.0), offset=(0.0, 0.0))
-    made = explain_operation(graph.operations[1], graph, input_field=uneven)
-    assert [s.title for s in made.steps if "receptive" in s.title] == [
-        "receptive field, height", "receptive field, width"
-    ]  # fmt: skip
+    joined = explain_operation(graph.operations[1], graph, input_field=fields["0"], output_field=fields["0"])
+    assert any("the whole layer: 7" in step.result for step in joined.steps)
+
+
+def test_the_recurrence_is_that_of_the_graph_along_every_chain() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, (3, 5), (2, 1), (1, 2)), nn.AvgPool2d(3, 2), nn.Conv2d(2, 2, 3, dilation=(1, 3)),
+        nn.Conv2d(2, 2, 2, 3, 1),
+    )  # fmt: skip
+    graph = trace(network, (1, 80, 90))
+    fields = receptive_fields(graph)
+    for operation in graph.operations:
+        before, after = fields[operation.inputs[0]], fields[operation.outputs[0]]
+        made = explain_operation(operation, graph, input_field=before, output_field=after)
+        steps = [step for step in made.steps if step.title.startswith("receptive field")]
+        for step, axis in zip(steps, (0, 1), strict=False):
+            size, stride, center = (text(getattr(after, name)[axis]) for name in ("size", "stride", "center"))
+            assert step.result == f"r' = {size}, j' = {stride}, c' = {center}"
+    assert len(steps) == 2, "axes that differ are shown apart"
 
 
 # ------------------------------------------------------------------------------------------------ the table of subjects

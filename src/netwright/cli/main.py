@@ -39,10 +39,13 @@ dependency is missing; 130 interrupted (a training has saved by then)."""
 # Verb → where its function lives, and what follows it on the command line. In the order of a first day.
 VERBS: dict[str, tuple[str, str]] = {
     "train": ("netwright.cli.train:train", "[SUBJECT] [--set KEY=VALUE]… [OPTIONS]"),
+    "inspect": ("netwright.cli.inspecting:inspect", "NETWORK [--input SHAPE] [OPTIONS]"),
     "predict": ("netwright.cli.predict:predict", "RUN FILE… [OPTIONS]"),
     "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
     "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
     "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OPTIONS]"),
+    "explain": ("netwright.cli.explain:explain", "[SUBJECT] [OPTIONS]"),
+    "check": ("netwright.cli.check:check", "SUBJECT --gradients [--input SHAPE]… [OPTIONS]"),
     "init": ("netwright.cli.init:init", "[FILE] [OPTIONS]"),
     "list": ("netwright.cli.listing:listing", "WHAT [OPTIONS]"),
     "env": ("netwright.cli.env:env", "[OPTIONS]"),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from netwright.errors import NetworkError, unknown_name
 from netwright.inspection.observing import Call, Calls, left_as_found, place_of, saying_where
-from netwright.records import ReceptiveField, Record
+from netwright.records import Record
 
 THRESHOLD = 1 - 0.9545  # Luo et al. 2016: a pixel belongs to the field above this share of the largest value (2 σ)
 
@@ -59,7 +59,7 @@ def effective_field(
     example: Tensor | Sequence[int],
     *,
     layer: str = "",
-    field: ReceptiveField | None = None,
+    theoretical: Sequence[int | None] | None = None,
     samples: int = 16,
     batch: int = 4,
     seed: int = 0,
@@ -69,7 +69,8 @@ def effective_field(
     ``example`` is a shape (C, *size), for which ``samples`` inputs are drawn from a standard normal distribution with
     ``seed``, or a batch of real inputs (N, C, *size). ``layer`` is an operation of the graph by name; left out, the
     last one whose output has more than one position. The map is the mean over inputs and input channels of the
-    absolute gradient of the sum over the layer's channels. ``field``, the theoretical one, is compared with it.
+    absolute gradient of the sum over the layer's channels. ``theoretical`` is the theoretical field's size per axis,
+    which the effective one is compared with.
 
     Cost: a forward and a backward pass an input, up to that layer. The network is left as found, its gradients too.
     Raises ``UsageError`` for an unknown layer, ``NetworkError`` where there is no map or it does not run.
@@ -91,7 +92,7 @@ def effective_field(
         for part in inputs.split(batch):
             gradient, position, size = _gradient(network, part, number, name)
             total += gradient.detach().abs().double().sum((0, 1)).cpu()
-    return _measured(name, position, size, len(inputs), total.numpy(), field)
+    return _measured(name, position, size, len(inputs), total.numpy(), theoretical)
 
 
 def _target(network: nn.Module, one: Tensor, rank: int, layer: str) -> tuple[int, str]:
@@ -152,7 +153,7 @@ def _measured(
     size: tuple[int, ...],
     samples: int,
     total: np.ndarray,
-    field: ReceptiveField | None,
+    theoretical: Sequence[int | None] | None,
 ) -> EffectiveField:
     largest = float(total.max())
     values = total / largest if largest > 0 else total
@@ -169,11 +170,12 @@ def _measured(
         reached = np.flatnonzero(profile)
         support.append(int(reached[-1] - reached[0] + 1) if len(reached) else 0)
     share = None
-    if field is not None:
-        within = [min(a, b) for a, b in zip(field.size, values.shape, strict=True)]
+    known = tuple(size for size in theoretical or () if size is not None)
+    if len(known) == values.ndim:
+        within = [min(a, b) for a, b in zip(known, values.shape, strict=True)]
         share = effective / float(np.prod(within)) ** (1 / values.ndim)
     return EffectiveField(
         layer=name, position=position, map_size=size, samples=samples, pixels=pixels, size=effective,
         centre=tuple(centre), deviation=tuple(deviation), support=tuple(support),
-        theoretical=None if field is None else field.size, share=share, values=values,
+        theoretical=known if len(known) == values.ndim else None, share=share, values=values,
     )  # fmt: skip

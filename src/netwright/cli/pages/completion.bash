@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch-size --channels --delete --device --epochs --limit --loss --lr --name --network --optimizer --out --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+  local options_with_values='--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='compare completion env init list predict report runs train'
+  local all_commands='check compare completion env explain init inspect list predict report runs train'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "predict" "report" "runs" "compare" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "report" "runs" "compare" "explain" "check" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -84,6 +84,38 @@ _netwright() {
       ;;
     1)
       case "${cmd_path[@]}" in
+        "check")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --input)
+                COMPREPLY=()
+                ;;
+              --entries)
+                COMPREPLY=()
+                ;;
+              --seed)
+                COMPREPLY=()
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
         "compare")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--json" "--out" "--help" "-h" "--version")
@@ -146,6 +178,18 @@ _netwright() {
             COMPREPLY=()
           fi
           ;;
+        "explain")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--json" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            COMPREPLY=()
+          fi
+          ;;
         "init")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--force" "--json" "--help" "-h" "--version")
@@ -156,6 +200,78 @@ _netwright() {
             done
           else
             COMPREPLY=( $(compgen -f -- "${cur}") )
+          fi
+          ;;
+        "inspect")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--input" "--set" "--outputs" "--batch" "--training" "--optimizer" "--object-size" "--layers" "--caffe" "--explain" "--diff" "--weights" "--all" "--depth" "--html" "--markdown" "--csv" "--json" "--max-params" "--max-macs" "--max-memory" "--trust" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --input)
+                COMPREPLY=()
+                ;;
+              --set)
+                COMPREPLY=()
+                ;;
+              --outputs)
+                COMPREPLY=()
+                ;;
+              --batch)
+                COMPREPLY=()
+                ;;
+              --optimizer)
+                COMPREPLY=()
+                ;;
+              --object-size)
+                COMPREPLY=()
+                ;;
+              --layers)
+                COMPREPLY=()
+                ;;
+              --explain)
+                COMPREPLY=()
+                ;;
+              --depth)
+                COMPREPLY=()
+                ;;
+              --html)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --max-params)
+                COMPREPLY=()
+                ;;
+              --max-macs)
+                COMPREPLY=()
+                ;;
+              --max-memory)
+                COMPREPLY=()
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    COMPREPLY=()
+                    ;;
+                  1)
+                    COMPREPLY=()
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
+                ;;
+            esac
           fi
           ;;
         "list")

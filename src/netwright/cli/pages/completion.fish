@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch-size --channels --delete --device --epochs --limit --loss --lr --name --network --optimizer --out --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
-    set -l all_commands 'compare completion env init list predict report runs train'
+    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l all_commands 'check compare completion env explain init inspect list predict report runs train'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch-size --channels --delete --device --epochs --limit --loss --lr --name --network --optimizer --out --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -72,10 +72,13 @@ end
 
 # Root-level commands
 complete -c netwright -n __fish_use_subcommand -a 'train' -d 'Train a network on data, or as a recipe says.'
+complete -c netwright -n __fish_use_subcommand -a 'inspect' -d 'Show all that can be known of a network before it is trained.'
 complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to pictures, tables, sounds or arrays.'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
 complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between two recipes or runs.'
+complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a subject out: the formula, small numbers put in, the result, the source.'
+complete -c netwright -n __fish_use_subcommand -a 'check' -d 'Check a network'\''s gradients.'
 complete -c netwright -n __fish_use_subcommand -a 'init' -d 'Write a recipe with every key, its default and its meaning.'
 complete -c netwright -n __fish_use_subcommand -a 'list' -d 'List networks, sources, losses, optimizers, schedules or recipe keys.'
 complete -c netwright -n __fish_use_subcommand -a 'env' -d 'Say what is installed here, what can be used, and why not.'
@@ -87,6 +90,19 @@ complete -c netwright -n __fish_use_subcommand -l version -d 'Display applicatio
 complete -c netwright -n __fish_use_subcommand -l help -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -s h -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -l version -d 'Display application version.'
+
+# Options for: check
+complete -c netwright -n '__fish_netwright_using_command check' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command check' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command check' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command check' -l gradients -d 'compare autograd with finite differences in double precision'
+complete -c netwright -n '__fish_netwright_using_command check' -l input -r -d 'shape of an input without the batch, 3x32x32 or 16:int64; once for each input. …'
+complete -c netwright -n '__fish_netwright_using_command check' -l entries -r -d 'so many entries of each tensor, drawn at random; 20'
+complete -c netwright -n '__fish_netwright_using_command check' -l eval -d 'in evaluation mode instead of training'
+complete -c netwright -n '__fish_netwright_using_command check' -l seed -r -d 'of the inputs and of the entries that are drawn; 0'
+complete -c netwright -n '__fish_netwright_using_command check' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command check' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command check' -l out -r -F -d 'the folder of runs; runs if left out'
 
 # Options for: compare
 complete -c netwright -n '__fish_netwright_using_command compare' -l help -d 'Display this message and exit.'
@@ -108,12 +124,46 @@ complete -c netwright -n '__fish_netwright_using_command env' -s h -d 'Display t
 complete -c netwright -n '__fish_netwright_using_command env' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command env' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 
+# Options for: explain
+complete -c netwright -n '__fish_netwright_using_command explain' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command explain' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command explain' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command explain' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+
 # Options for: init
 complete -c netwright -n '__fish_netwright_using_command init' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command init' -s h -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command init' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command init' -l force -d 'write over a file that exists'
 complete -c netwright -n '__fish_netwright_using_command init' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+
+# Options for: inspect
+complete -c netwright -n '__fish_netwright_using_command inspect' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command inspect' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l input -r -d 'shape of one input without the batch: 3x224x224, ids=16:int64; once for each in…'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l set -r -d 'an argument of the network, such as width=0.5; may be repeated'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l outputs -r -d 'classes of a network by name'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l batch -r -d 'examples at a time; 1 if left out'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l training -d 'follow the network as it is trained'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l optimizer -r -d 'add the memory of a training step with it (adam, sgd, …)'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l object-size -r -d 'pixels of what must be seen as a whole; the input'\''s size if left out'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l layers -r -d 'no network but a text: "conv 11 s4 x96, pool 3 s2, …"; --input is its size'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l caffe -d 'with --layers: pooling rounds up as Caffe does'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l explain -r -d 'work out one layer: formulas with its numbers put in'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l diff -d 'what differs between two networks'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l weights -d 'norms, spectra and ranks of the weights instead'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l all -d 'every operation, reshapes and copies too'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l depth -r -d 'sum up modules so many levels down'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l html -r -F -d 'write a page with the drawing'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l markdown -d 'print Markdown'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l csv -d 'print CSV'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l max-params -r -d 'exit with 3 above so many parameters (5M)'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l max-macs -r -d 'exit with 3 above so many MACs (1.5G)'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l max-memory -r -d 'exit with 3 above so many bytes of weights and activations (20MB)'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l out -r -F -d 'the folder of runs; runs if left out'
 
 # Options for: list
 complete -c netwright -n '__fish_netwright_using_command list' -l help -d 'Display this message and exit.'

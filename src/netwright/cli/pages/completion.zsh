@@ -15,10 +15,13 @@ _netwright() {
       local -a commands
       commands=(
         'train:Train a network on data, or as a recipe says.'
+        'inspect:Show all that can be known of a network before it is trained.'
         'predict:Apply a run to pictures, tables, sounds or arrays.'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between two recipes or runs.'
+        'explain:Work a subject out\: the formula, small numbers put in, the result, the source.'
+        'check:Check a network'\''s gradients.'
         'init:Write a recipe with every key, its default and its meaning.'
         'list:List networks, sources, losses, optimizers, schedules or recipe keys.'
         'env:Say what is installed here, what can be used, and why not.'
@@ -86,6 +89,50 @@ _netwright() {
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--quiet[no progress; print the run'\''s directory alone]' \
             '*--tensorboard[also write TensorBoard events there]:tensorboard:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        inspect)
+          case ${words[CURRENT]} in
+            --html=*)
+              compset -P '--html='
+              _files
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a network'\''s name, file.py\:Name, a run, or an .onnx file' \
+            '2:with --diff\: the network to set beside it' \
+            '*--input[shape of one input without the batch\: 3x224x224, ids=16\:int64; once for each in…]:input' \
+            '*--set[an argument of the network, such as width=0.5; may be repeated]:set' \
+            '*--outputs[classes of a network by name]:outputs' \
+            '*--batch[examples at a time; 1 if left out]:batch' \
+            '--training[follow the network as it is trained]' \
+            '*--optimizer[add the memory of a training step with it (adam, sgd, …)]:optimizer' \
+            '*--object-size[pixels of what must be seen as a whole; the input'\''s size if left out]:object-size' \
+            '*--layers[no network but a text\: \"conv 11 s4 x96, pool 3 s2, …\"; --input is its size]:layers' \
+            '--caffe[with --layers\: pooling rounds up as Caffe does]' \
+            '*--explain[work out one layer\: formulas with its numbers put in]:explain' \
+            '--diff[what differs between two networks]' \
+            '--weights[norms, spectra and ranks of the weights instead]' \
+            '--all[every operation, reshapes and copies too]' \
+            '*--depth[sum up modules so many levels down]:depth' \
+            '*--html[write a page with the drawing]:html:_files' \
+            '--markdown[print Markdown]' \
+            '--csv[print CSV]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--max-params[exit with 3 above so many parameters (5M)]:max-params' \
+            '*--max-macs[exit with 3 above so many MACs (1.5G)]:max-macs' \
+            '*--max-memory[exit with 3 above so many bytes of weights and activations (20MB)]:max-memory' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
             '--version[Display application version.]'
@@ -174,6 +221,38 @@ _netwright() {
           _arguments \
             '1:a recipe (.yaml) or a run' \
             '2:another one' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        explain)
+          _arguments \
+            '1:what to explain, such as convolution or batch-norm. Left out\: the list' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        check)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a network by name, file.py\:Name, or a run' \
+            '--gradients[compare autograd with finite differences in double precision]' \
+            '*--input[shape of an input without the batch, 3x32x32 or 16\:int64; once for each input. …]:input' \
+            '*--entries[so many entries of each tensor, drawn at random; 20]:entries' \
+            '--eval[in evaluation mode instead of training]' \
+            '*--seed[of the inputs and of the entries that are drawn; 0]:seed' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--help[Display this message and exit.]' \

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netwright.graph.structure import Graph, Operation, TensorInfo
 from netwright.inspection.explaining.pooling import outputs
 from netwright.inspection.explaining.structure import Explanation, Step, grouped, product, text
-from netwright.records import ReceptiveField, shape_text
+from netwright.records import shape_text
+
+if TYPE_CHECKING:
+    from netwright.inspection.receptive_field import ReceptiveField
 
 # Bytes of one value, by the name of its type.
 BYTES = {
@@ -247,6 +250,8 @@ def _field(
     attributes, steps = operation.attributes, []
     rank = len(attributes["kernel"])
     axes = range(rank)
+    if before is not None and (len(before.size) != rank or None in (*before.size, *before.stride, *before.center)):
+        before = after = None  # no size that a recurrence could go on from
     if len({_settings(attributes, axis) for axis in axes}) == 1 and (before is None or _alike(before)):
         axes = range(1)
     for axis in axes:
@@ -255,7 +260,7 @@ def _field(
         r, j, c = ("r", "j", "c")
         result = f"r' = r + {dilation * (kernel - 1)}·j, j' = {stride}·j"
         if before is not None:
-            size, jump, centre = before.size[axis], before.stride[axis], before.offset[axis]
+            size, jump, centre = _known(before.size[axis]), _known(before.stride[axis]), _known(before.center[axis])
             r, j, c = text(size), text(jump), text(centre)
             grown = size + dilation * (kernel - 1) * jump
             moved = centre + (dilation * (kernel - 1) / 2 - pad) * jump
@@ -280,7 +285,12 @@ def _settings(attributes: dict[str, Any], axis: int) -> tuple[int, int, int, int
 
 
 def _alike(field: ReceptiveField) -> bool:
-    return all(len(set(values)) == 1 for values in (field.size, field.stride, field.offset))
+    return all(len(set(values)) == 1 for values in (field.size, field.stride, field.center))
+
+
+def _known(value: float | None) -> float:
+    assert value is not None
+    return value
 
 
 def _memory(operation: Operation, graph: Graph) -> Step:

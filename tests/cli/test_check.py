@@ -1,0 +1,148 @@
+"""netwright check --gradients."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netwright.cli.check import parse_input
+from netwright.errors import UsageError
+
+Says = Callable[..., Any]
+
+MODULES = """
+import torch
+from torch import nn
+
+
+class Faulty(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sigmoid()
+
+    @staticmethod
+    def backward(ctx, dy):
+        (x,) = ctx.saved_tensors
+        return dy * x.sigmoid()  # the factor 1 - sigmoid(x) is forgotten
+
+
+class Right(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.second(self.first(x).sigmoid())
+
+
+class Wrong(Right):
+    def forward(self, x):
+        return self.second(Faulty.apply(self.first(x)))
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+
+    def forward(self, words, x):
+        return self.table(words).sum(1) * x
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    (tmp_path / "own.py").write_text(MODULES)
+    return str(tmp_path / "own.py")
+
+
+def test_a_right_module_exits_with_0(says: Says, own: str) -> None:
+    said = says("check", f"{own}:Right", "--gradients", "--input", "4")
+    assert (said.code, said.err) == (0, "")
+    assert "Right: 5 tensors" in said.out
+    assert "wrong" not in said.out
+
+
+def test_a_wrong_backward_exits_with_3_and_names_what_lies_before_it(says: Says, own: str) -> None:
+    said = says("check", f"{own}:Wrong", "--gradients", "--input", "4")
+    assert said.code == 3
+    assert "Wrong: the gradient of input, first.weight, first.bias" in said.out
+    document = says("check", f"{own}:Wrong", "--gradients", "--input", "4", "--json").document
+    assert document["ok"] is False
+    assert document["error"] > 0.1
+    assert {row["name"]: row["wrong"] for row in document["rows"]} == {
+        "input": True, "first.weight": True, "first.bias": True, "second.weight": False, "second.bias": False,
+    }  # fmt: skip
+
+
+def test_several_inputs_and_types(says: Says, own: str) -> None:
+    said = says("check", f"{own}:Words", "--gradients", "--input", "3:int64", "--input", "4", "--json")
+    assert said.code == 0
+    assert [row["name"] for row in said.document["rows"]] == ["input1", "table.weight"]
+    assert said.document["skipped"] == ["input: int64"]
+
+
+def test_a_network_by_name_knows_its_input(says: Says) -> None:
+    said = says("check", "caffe_lenet", "--gradients", "--entries", "2", "--eval", "--seed", "3", "--json")
+    assert said.code == 0
+    found = said.document
+    assert (found["network"], found["training"], found["seed"], found["ok"]) == ("caffe_lenet", False, 3, True)
+    assert found["rows"][0]["shape"] == [4, 1, 28, 28]
+    assert {row["checked"] for row in found["rows"]} == {2}
+
+
+def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:
+    said = says("check", "last", "--gradients", "--out", runs_folder, "--entries", "3", "--json")
+    assert said.code == 0
+    assert said.document["rows"][0]["shape"][1:] == [1, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("words", "got", "suggestion"),
+    [
+        (["lenet5"], "nothing to check", "netwright check lenet5 --gradients"),
+        ([], "nothing to check", "netwright check SUBJECT --gradients"),
+        (["--gradients"], "no network", "netwright check lenet5 --gradients --input 1x28x28"),
+        (["lenet5", "--gradients"], "lenet5 without --input", "netwright check lenet5 --gradients --input 3x32x32"),
+        (["lenet6", "--gradients"], "'lenet6'", "lenet5"),
+        (["lenet5", "--gradients", "--input", "1x-2"], "'1x-2'", "--input 3x32x32"),
+        (["lenet5", "--gradients", "--input", "3:int46"], "'int46'", "int64"),
+        (["lenet5", "--gradients", "--input", "1x28x28", "--entries", "0"], "0", "--entries 20"),
+        (["lenet5", "--gradient"], "--gradient", "--gradients"),
+        (["run-12345", "--gradients"], "no run there", "netwright runs"),
+    ],
+)
+def test_wrong_usage(
+    words: list[str], got: str, suggestion: str, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = says("check", *words)
+    assert (said.code, said.out) == (2, "")
+    assert got in said.err
+    tries = [line.strip().removeprefix("try").strip() for line in said.err.splitlines() if line.startswith("  try")]
+    assert tries == [suggestion]
+
+
+def test_a_network_that_does_not_run_says_so(says: Says, own: str) -> None:
+    said = says("check", f"{own}:Right", "--gradients", "--input", "5")
+    assert said.code == 2
+    assert "mat1 and mat2" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "shape", "kind"),
+    [("3x32x32", (3, 32, 32), "float32"), ("3×8×8", (3, 8, 8), "float32"), ("16:int64", (16,), "int64")],
+)
+def test_shapes_are_read(text: str, shape: tuple[int, ...], kind: str) -> None:
+    assert parse_input(text) == (shape, kind)
+
+
+@pytest.mark.parametrize("text", ["", "x", "3x", "3x0x3", "3,4", "a", "3x4:", "²x3"])
+def test_what_is_no_shape_is_said(text: str) -> None:
+    if text == "3x4:":
+        assert parse_input(text) == ((3, 4), "float32")
+        return
+    with pytest.raises(UsageError):
+        parse_input(text)
