@@ -468,12 +468,12 @@ def _concat(followed: Follower, operation: Operation, fields: Fields) -> list[Fi
 
 def _stacked(followed: Follower, operation: Operation, fields: Fields) -> list[Field | None]:
     axis = operation.attributes["axis"]
-    given = []
-    for name, field in zip(operation.inputs, fields, strict=True):
-        if field is not None:
-            rank = len(_shape(followed, name))
-            given.append(followed.placed(field, [place + (place >= axis) for place in range(rank)]))
-    return [followed.joined(given, operation.name)]
+    rank = len(_shape(followed, operation.inputs[0]))
+    places = [place + (place >= axis) for place in range(rank)]
+    given = [None if field is None else followed.placed(field, places) for field in fields]
+    if operation.parameters:
+        return [followed.joined(given, operation.name)]
+    return [followed.alongside(given, axis, [1] * len(given), operation.name)]
 
 
 def _split(followed: Follower, operation: Operation, fields: Fields) -> list[Field | None]:

@@ -16,7 +16,7 @@ import numpy as np
 
 from netwright.graph.structure import Graph
 from netwright.inspection import pixel_sets
-from netwright.inspection.pixel_sets import Periodic, Reads, Table, Window, united
+from netwright.inspection.pixel_sets import NOTHING, Periodic, Reads, Table, Window, united
 
 
 class Digit(NamedTuple):
@@ -87,16 +87,25 @@ class Follower:
         """An operator along ``axis``, of ``size`` positions before it."""
         terms = []
         for term in field.terms:
-            places = [place for place, digit in enumerate(term.digits) if digit.axis == axis]
-            if not places:
-                terms.append(term)
+            if not any(digit.axis == axis for digit in term.digits):
+                terms.append(self.unless_padding(term, axis, reads) if self.bounded else term)
                 continue
-            term = _plain(term, axis, size)
+            term = plain(term, axis, size)
             law = reads.law(term.windows) if isinstance(term.windows, Periodic) else None
             place = next(place for place, digit in enumerate(term.digits) if digit.axis == axis)
             digits = (*term.digits[:place], Digit(axis, 1, reads.length), *term.digits[place + 1 :])
             terms.append(Term(digits, law if law is not None else reads.table(term.table(), place)))
         return field._replace(terms=tuple(terms))
+
+    def unless_padding(self, term: Term, axis: int, reads: Reads) -> Term:
+        """The term, but nothing for outputs along ``axis`` that read the padding only."""
+        reading = [bool(reads.within(output)) for output in range(reads.length)]
+        if all(reading):
+            return term
+        table = np.empty((reads.length, *term.table().shape), object)
+        for output, some in enumerate(reading):
+            table[output] = term.table()[()] if some else NOTHING
+        return Term((Digit(axis, 1, reads.length), *term.digits), table)
 
     def mixed(self, field: Field, axes: Iterable[int]) -> Field:
         """Every position along ``axes`` reads what all of them read."""
@@ -240,8 +249,12 @@ class Follower:
         return self.recognised(_rejoined(Term(tuple(digit for found in high_first for digit in found), table)))
 
     def alongside(self, fields: Sequence[Field | None], axis: int, sizes: Sequence[int], where: str) -> Field | None:
-        """Concatenation along ``axis``; what lies on that axis is written position by position."""
-        if not any(digit.axis == axis for field in fields if field for term in field.terms for digit in term.digits):
+        """Concatenation along ``axis``; what lies on that axis is written position by position.
+
+        So is what depends on no position at all (single steps that are joined to a series again).
+        """
+        axes = [field.axes for field in fields if field is not None]
+        if not any(axis in on for on in axes) and any(axes):
             return self.joined(fields, where)
         unknown = next((field for field in fields if field is not None and field.unknown), None)
         if unknown is not None:
@@ -254,7 +267,7 @@ class Follower:
                 if not any(digit.axis == axis for digit in term.digits):
                     table = np.repeat(term.table()[np.newaxis], size, axis=0)
                     term = Term((Digit(axis, 1, size), *term.digits), table)
-                term = _plain(term, axis, size)
+                term = plain(term, axis, size)
                 place = next(place for place, digit in enumerate(term.digits) if digit.axis == axis)
                 reads = pixel_sets.sliced(size, total, -start)
                 digits = (*term.digits[:place], Digit(axis, 1, total), *term.digits[place + 1 :])
@@ -324,7 +337,7 @@ def _rejoined(term: Term) -> Term:
         digits = [*(digits[at] for at in rest), Digit(digits[low].axis, digits[low].inner, table.shape[-1])]
 
 
-def _plain(term: Term, axis: int, size: int) -> Term:
+def plain(term: Term, axis: int, size: int) -> Term:
     """The term with one digit on ``axis``, the position itself."""
     on = [place for place, digit in enumerate(term.digits) if digit.axis == axis]
     digit = term.digits[on[0]]

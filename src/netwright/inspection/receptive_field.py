@@ -23,7 +23,7 @@ import numpy as np
 from netwright.errors import UsageError, unknown_name
 from netwright.graph.structure import Graph
 from netwright.inspection.field_rules import RECURRENT, propagate
-from netwright.inspection.fields import NEVER, Field, Term, constant, stride_of
+from netwright.inspection.fields import NEVER, Field, Term, constant, plain, stride_of
 from netwright.inspection.pixel_sets import Periodic, Window, united
 from netwright.records import Record
 
@@ -103,10 +103,22 @@ def receptive_fields(graph: Graph, input: str = "") -> dict[str, ReceptiveField]
     found = {}
     for name in (source, *(output for operation in graph.operations for output in operation.outputs)):
         if all(name in state for state in states):
-            fields = [state[name] for state in states]
+            fields = _unrepeated([state[name] for state in states], graph.tensors[name].shape)
             carried = [field.axes.pop() if len(field.axes) == 1 else None for field in fields]
             found[name] = _record(source, axes, [summary(field) for field in fields], carried)
     return found
+
+
+def _unrepeated(fields: list[Field], shape: Sequence[int]) -> list[Field]:
+    """Positions as they are on axes that carry one input axis only; rows in a flattened map stay rows."""
+    for place, field in enumerate(fields):
+        if len(field.terms) == 1 and len(field.axes) == 1:
+            (axis,) = field.axes
+            digit = field.terms[0].digits[0]
+            alone = not any(axis in other.axes for at, other in enumerate(fields) if at != place)
+            if alone and digit.inner > 1 and digit.inner * digit.length == shape[axis]:
+                fields[place] = field._replace(terms=(plain(field.terms[0], axis, shape[axis]),))
+    return fields
 
 
 def pixels_read(
