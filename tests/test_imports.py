@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "building": BASE | {"recipe", "preprocess", "data", "nn", "objectives", "optim"},
     "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
     "reporting": BASE | {"recipe", "runs", "preprocess", "data", "files", "__init__"},
+    "inspecting": BASE | {"graph", "inspection", "nn", "preprocess", "runs", "workbench"},
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
     "workbench": {"*"},
     "adapters": {"*"},

@@ -20,6 +20,7 @@ _HOMES = {
     "Run": "netwright.workbench",
     "compare": "netwright.workbench",
     "fit": "netwright.workbench",
+    "inspect": "netwright.inspecting",
     "load": "netwright.workbench",
     "load_recipe": "netwright.recipe",
     "predict": "netwright.predicting",
@@ -31,6 +32,7 @@ _HOMES = {
 if TYPE_CHECKING:
     from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
     from netwright.errors import NetwrightError
+    from netwright.inspecting import inspect
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
     from netwright.workbench import Run, compare, fit, load, report, resume, train
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "compare",
     "fit",
+    "inspect",
     "load",
     "load_recipe",
     "predict",

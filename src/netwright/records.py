@@ -87,23 +87,68 @@ class DataFacts(Record, frozen=True, kw_only=True):
 # -------------------------------------------------------------------------------- inspection
 
 
-class ReceptiveField(Record, frozen=True, kw_only=True):
-    """Per axis: size in input pixels, stride between neighbours, centre of the first one (pixels)."""
-
-    size: tuple[int, ...]
-    stride: tuple[float, ...]
-    offset: tuple[float, ...]
-
-
 class LayerRow(Record, frozen=True, kw_only=True):
-    """One operation of a network."""
+    """One operation of a network before it is trained, for the batch that was traced.
+
+    ``inputs`` are the rows (or inputs of the network) that it reads. Bytes are of the types that were traced.
+    ``bytes_moved`` is read and written, ``intensity`` FLOPs a byte moved. ``receptive_field`` has ``size``, ``stride``,
+    ``offset``, ``center``, … in pixels, a value for each of its ``axes``; None where nothing is said. ``followed`` is
+    False for what could not be seen into. Shares are of the network's total.
+    """
 
     name: str
     kind: str
+    module: str = ""
+    inputs: tuple[str, ...] = ()
     output_shape: tuple[int, ...]
-    parameters: int
-    macs: int
-    receptive_field: ReceptiveField | None = None
+    parameters: int = 0
+    trainable: int = 0
+    macs: int = 0
+    flops: int = 0
+    elementwise: int = 0
+    weight_bytes: int = 0
+    output_bytes: int = 0
+    bytes_moved: int = 0
+    intensity: float = 0.0
+    share_macs: float = 0.0
+    share_parameters: float = 0.0
+    share_memory: float = 0.0
+    receptive_field: dict[str, Any] | None = None
+    attributes: dict[str, Any] = {}
+    followed: bool = True
+
+
+class Advice(Record, frozen=True, kw_only=True):
+    """What could be built otherwise: ``layers`` that it concerns, and figures ``before`` and ``after`` of them."""
+
+    code: str
+    layers: tuple[str, ...] = ()
+    seen: str
+    advice: str
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
+
+
+class Sheet(Record, frozen=True, kw_only=True):
+    """All that is known of a network before it is trained: ``netwright inspect``.
+
+    ``totals``: ``parameters``, ``trainable``, ``macs``, ``flops``, ``weight_bytes``, ``activation_bytes`` (the most
+    that is alive at once when it runs), ``inference_bytes``, …, for ``batch`` examples. ``executed`` is ``values``
+    where the network had to see values to be followed. ``training``: memory of a training step, by part, if asked for.
+    """
+
+    version: int = SCHEMA_VERSION
+    network: str
+    inputs: dict[str, tuple[int, ...]]
+    outputs: dict[str, tuple[int, ...]]
+    batch: int
+    totals: dict[str, Any]
+    layers: tuple[LayerRow, ...]
+    advice: tuple[Advice, ...] = ()
+    executed: str = "shapes"
+    unfollowed: tuple[str, ...] = ()
+    training: dict[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------- training

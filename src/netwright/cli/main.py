@@ -13,7 +13,7 @@ import errno
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from netwright import __version__
@@ -60,14 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     # PyTorch's threads spin while they wait, which makes a step many times slower where cores are shared (docs/log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this: what is said is meant for nobody
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
         with contextlib.suppress(AttributeError, ValueError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            getattr(sys, name).reconfigure(errors="replace")
     try:
-        code = _frozen(arguments)
-        if code is None:
-            code = _run(arguments)
-        sys.stdout.flush()
+        with _interrupts_noticed():
+            code = _frozen(arguments)
+            if code is None:
+                code = _run(arguments)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -75,7 +78,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:  # of the output itself: all else is caught where it happens
+        print(f"error       the output\n  got       {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):  # what is still held back would fail once more at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     return code
+
+
+_interrupted = False
+
+
+@contextlib.contextmanager
+def _interrupts_noticed() -> Iterator[None]:
+    """Remember a Ctrl-C: libraries written in C swallow it while they are imported, and fail later for another reason."""
+    global _interrupted
+    _interrupted = False
+    import signal
+    import threading
+
+    def notice(number: int, frame: Any) -> None:
+        global _interrupted
+        _interrupted = True
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, notice)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # ------------------------------------------------------------------------------------------------ without a library
@@ -184,7 +219,22 @@ def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> 
         return WRONG_USAGE
     except (KeyboardInterrupt, BrokenPipeError):
         raise
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return 0
+        printing.error(
+            NetwrightError(
+                "sys.exit", f"a call of it with {stop.code!r} in code of yours", "code that returns",
+                'if __name__ == "__main__": around what is not to run when it is imported',
+            ),
+            as_json,
+        )  # fmt: skip
+        return FAILED
     except Exception as error:
+        if _interrupted:
+            raise KeyboardInterrupt from error
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+            raise  # the output's own
         if isinstance(error, OSError) and error.filename:  # what the file system says of a place
             printing.error(_place(error), as_json)
             return FAILED

@@ -1,0 +1,294 @@
+"""``netwright inspect``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from netwright.cli import printing
+from netwright.cli.options import OUTPUT, Json, Out, Trust, option
+from netwright.errors import GateError, UsageError, unknown_name
+from netwright.recipe import parse_assignments
+from netwright.runs import DEFAULT_FOLDER
+
+if TYPE_CHECKING:
+    from netwright.records import Sheet
+
+NETWORK = Group("Network", sort_key=1)
+GATES = Group("Gates", sort_key=4)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def inspect(
+    subject: Annotated[str | None, option("a network's name, file.py:Name, a run, or an .onnx file")] = None,
+    other: Annotated[str | None, option("with --diff: the network to set beside it")] = None,
+    /,
+    *,
+    input: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--input",
+            help="shape of one input without the batch: 3x224x224, ids=16:int64; once for each input",
+            metavar="SHAPE",
+            negative="",
+            group=NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    set: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--set",
+            help="an argument of the network, such as width=0.5; may be repeated",
+            metavar="KEY=VALUE",
+            negative="",
+            group=NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    outputs: Annotated[int | None, option("classes of a network by name", metavar="N", group=NETWORK)] = None,
+    batch: Annotated[int, option("examples at a time; 1 if left out", metavar="N", group=NETWORK)] = 1,
+    training: Annotated[bool, option("follow the network as it is trained", group=NETWORK)] = False,
+    optimizer: Annotated[
+        str | None, option("add the memory of a training step with it (adam, sgd, …)", metavar="NAME", group=NETWORK)
+    ] = None,
+    object_size: Annotated[
+        int, option("pixels of what must be seen as a whole; the input's size if left out", metavar="N", group=NETWORK)
+    ] = 0,
+    layers: Annotated[
+        str | None,
+        option('no network but a text: "conv 11 s4 x96, pool 3 s2, …"; --input is its size', metavar="TEXT"),
+    ] = None,
+    caffe: Annotated[bool, option("with --layers: pooling rounds up as Caffe does")] = False,
+    explain: Annotated[
+        str | None, option("work out one layer: formulas with its numbers put in", metavar="LAYER")
+    ] = None,
+    diff: Annotated[bool, option("what differs between two networks")] = False,
+    weights: Annotated[bool, option("norms, spectra and ranks of the weights instead")] = False,
+    everything: Annotated[bool, option("every operation, reshapes and copies too", name="--all", group=OUTPUT)] = False,
+    depth: Annotated[int, option("sum up modules so many levels down", metavar="N", group=OUTPUT)] = 0,
+    html: Annotated[Path | None, option("write a page with the drawing", metavar="FILE", group=OUTPUT)] = None,
+    markdown: Annotated[bool, option("print Markdown", group=OUTPUT)] = False,
+    csv: Annotated[bool, option("print CSV", name="--csv", group=OUTPUT)] = False,
+    json: Json = False,
+    max_params: Annotated[
+        str | None, option("exit with 3 above so many parameters (5M)", metavar="N", group=GATES)
+    ] = None,
+    max_macs: Annotated[str | None, option("exit with 3 above so many MACs (1.5G)", metavar="N", group=GATES)] = None,
+    max_memory: Annotated[
+        str | None,
+        option("exit with 3 above so many bytes of weights and activations (20MB)", metavar="N", group=GATES),
+    ] = None,
+    trust: Trust = False,
+    out: Out = Path(DEFAULT_FOLDER),
+) -> int:
+    """Show all that can be known of a network before it is trained.
+
+    Shapes, parameters, multiply-adds, memory and receptive fields of every layer, the totals, and what could be built
+    otherwise, with figures. Nothing is trained and the weights of a network by name are not even allocated.
+    """
+    formats = [name for name, given in (("--json", json), ("--csv", csv), ("--markdown", markdown)) if given]
+    if len(formats) > 1:
+        raise UsageError(formats[0], f"together with {formats[1]}", "one of them")
+    limits = _limits(max_params, max_macs, max_memory)
+    if layers is not None:
+        return _layers(subject, layers, input, caffe, formats)
+    if caffe:
+        raise UsageError("--caffe", "without --layers", "a text of layers", '--layers "conv 11 s4, pool 3 s2"')
+    if subject is None:
+        raise UsageError(
+            "netwright inspect", "no network", "a name, file.py:Name, a run or an .onnx file", "netwright list networks"
+        )
+    if diff != (other is not None):
+        raise UsageError("--diff", f"{1 + (other is not None)} networks", "two with --diff, one without")
+    from netwright import inspecting
+
+    example = inspecting.parse_inputs(input or [])
+    options: dict[str, Any] = {
+        "arguments": _arguments(set), "outputs": outputs, "folder": out, "trust": trust,
+    }  # fmt: skip
+    if weights:
+        return _weights(subject, example, options, formats)
+    more: dict[str, Any] = {
+        "batch": batch,
+        "training": training,
+        "optimizer": optimizer or "",
+        "object_size": object_size,
+    }
+    if explain is not None:
+        return _explain(subject, example, options, batch, training, explain, json)
+    sheet = inspecting.inspect(subject, example, **more, **options)
+    second = inspecting.inspect(other, example, **more, **options) if other is not None else None
+    from netwright.reporting import sheets
+
+    if second is not None:
+        found = sheets.difference(sheet, second)
+        printing.document(found) if json else printing.show(sheets.difference_tables(found))
+        return 0
+    if html is not None:
+        _page(html, sheet)
+    _print(sheet, formats, everything, depth)
+    _hold(sheet, limits)
+    return 0
+
+
+def _print(sheet: Sheet, formats: list[str], everything: bool, depth: int) -> None:
+    from netwright.reporting import sheets
+
+    if "--json" in formats:
+        printing.document(sheet)
+    elif "--csv" in formats:
+        printing.line(sheets.as_csv(sheet, everything=everything, depth=depth), end="")
+    elif "--markdown" in formats:
+        printing.line(sheets.markdown(sheet, everything=everything, depth=depth), end="")
+    else:
+        printing.show(sheets.table(sheet, everything=everything, depth=depth))
+        printing.line()
+        printing.show(sheets.summary(sheet))
+
+
+def _page(path: Path, sheet: Sheet) -> None:
+    from netwright import files
+    from netwright.reporting import drawing
+
+    files.replace_file(path, drawing.page(sheet), "--html in a folder that can be written")
+    printing.note(f"written: {path}")
+
+
+def _arguments(assignments: list[str] | None) -> dict[str, Any]:
+    """``width=0.5`` as the network's argument; ``network.arguments.width=0.5`` means the same."""
+    found = {}
+    for key, value in parse_assignments([
+        text if text.startswith("network.") else f"network.arguments.{text}" for text in assignments or []
+    ]).items():  # fmt: skip
+        found[key.removeprefix("network.").removeprefix("arguments.")] = value
+    return found
+
+
+def _layers(subject: str | None, text: str, inputs: list[str] | None, caffe: bool, formats: list[str]) -> int:
+    from netwright.inspection.sizes import layer_table
+
+    if subject is not None:
+        raise UsageError("--layers", f"together with {subject}", "a network or a text of layers")
+    if not inputs or len(inputs) > 1:
+        raise UsageError("--layers", f"{len(inputs or [])} inputs", "the size of one", "--input 227, --input 3x227x227")
+    sizes = [int(part) if part.isdigit() else 0 for part in re.split("[x×,]", inputs[0])]
+    if not all(sizes):
+        raise UsageError(f"--input {inputs[0]}", "no size", "pixels, or channels and pixels", "227, 3x227x227")
+    rows = layer_table(text, sizes[0] if len(sizes) == 1 else sizes, caffe=caffe)
+    if "--json" in formats:
+        printing.document({"layers": rows})
+        return 0
+    columns = ("layer", "output", "channels", "field", "stride", "offset", "parameters", "MACs")
+    from netwright.reporting import formatting, sheets
+
+    lines = [
+        (
+            row.name, "×".join(map(str, row.size)), "" if row.channels is None else str(row.channels),
+            "×".join(map(str, row.receptive_field)), "×".join("" if s is None else f"{s:g}" for s in row.stride),
+            "×".join(map(str, row.offset)), "" if row.parameters is None else formatting.count(row.parameters),
+            "" if row.macs is None else formatting.count(row.macs),
+        )
+        for row in rows
+    ]  # fmt: skip
+    if "--csv" in formats:
+        printing.line(sheets.plain_csv(columns, lines), end="")
+    elif "--markdown" in formats:
+        printing.line("\n".join(sheets.plain_markdown(columns, lines)))
+    else:
+        table = printing.table(*columns, right=columns[1:])
+        for line in lines:
+            table.add_row(*map(printing.cell, line))
+        printing.show(table)
+    return 0
+
+
+def _explain(
+    subject: str, example: Any, options: dict[str, Any], batch: int, training: bool, layer: str, json: bool
+) -> int:
+    from netwright import inspecting
+    from netwright.cli.explain import show
+    from netwright.inspection.explaining import explain_operation
+    from netwright.inspection.receptive_field import receptive_fields
+
+    graph = inspecting.find(subject, example, **options).trace(batch=batch, training=training)
+    names = [operation.name for operation in graph.operations]
+    if layer not in names:
+        raise unknown_name("--explain", layer, names)
+    operation = graph.operation(layer)
+    try:
+        fields = receptive_fields(graph)
+    except UsageError:  # no picture-like input
+        fields = {}
+    made = explain_operation(
+        operation, graph,
+        input_field=fields.get(operation.inputs[0]) if operation.inputs else None,
+        output_field=fields.get(operation.outputs[0]),
+    )  # fmt: skip
+    printing.document(made) if json else show(made)
+    return 0
+
+
+def _weights(subject: str, example: Any, options: dict[str, Any], formats: list[str]) -> int:
+    from netwright import inspecting
+    from netwright.inspection.weights import weight_numbers
+    from netwright.reporting import formatting
+
+    found = inspecting.find(subject, example, **options, weights=True)
+    if found.network is None:
+        raise UsageError("--weights", "an .onnx file", "a network by name, file.py:Name or a run")
+    numbers = weight_numbers(found.network)
+    if "--json" in formats:
+        printing.document({"network": found.name, "weights": numbers})
+        return 0
+    columns = ("weight", "shape", "zeros", "L1", "L2", "L∞", "mean", "deviation", "spectral", "rank", "condition")
+    table = printing.table(*columns, right=columns[2:])
+    for one in numbers:
+        rank = "" if one.rank is None else f"{one.rank}/{one.full_rank}"
+        values = (one.l1, one.l2, one.linf, one.mean, one.std)
+        table.add_row(*map(printing.cell, (
+            one.name, "×".join(map(str, one.shape)), f"{100 * (1 - one.nonzero_share):.1f} %",
+            *(formatting.number(value) for value in values),
+            "" if one.spectral_norm is None else formatting.number(one.spectral_norm), rank,
+            "" if one.condition is None else formatting.number(one.condition),
+        )))  # fmt: skip
+    printing.show(table)
+    for one in numbers:
+        if one.note:
+            printing.note(f"{one.name}: {one.note}")
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ gates
+
+
+def _limits(params: str | None, macs: str | None, memory: str | None) -> dict[str, tuple[str, float]]:
+    """Option → the total that it limits and the limit."""
+    given = (
+        ("--max-params", "parameters", params), ("--max-macs", "macs", macs),
+        ("--max-memory", "inference_bytes", memory),
+    )  # fmt: skip
+    return {flag: (key, _number(flag, text)) for flag, key, text in given if text is not None}
+
+
+def _number(flag: str, text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    units = _BYTES | _UNITS if flag == "--max-memory" else _UNITS
+    unit = match[2].upper() if match else "?"
+    if match is None or unit not in units:
+        raise UsageError(f"{flag} {text}", "no number", "a number such as 500000, 1.5M or 20MB")
+    return float(match[1]) * units[unit]
+
+
+def _hold(sheet: Sheet, limits: dict[str, tuple[str, float]]) -> None:
+    for flag, (key, limit) in limits.items():
+        value = sheet.totals[key]
+        if value > limit:
+            heaviest = max(sheet.layers, key=lambda row: row.macs if key == "macs" else row.parameters)
+            raise GateError(
+                flag, f"{value:,} {key.replace('_', ' ')}", f"at most {limit:,.0f}", f"{heaviest.name} first"
+            )
