@@ -118,6 +118,22 @@ def test_an_in_place_activation_does_not_hide_what_came_before_it() -> None:
     assert (dead.pixels, dead.size, dead.support) == (0, 0.0, (0, 0))
 
 
+def test_scores_of_attention_are_no_map() -> None:
+    """The last tensor with four axes is (N, heads, T, T); the last map is the one of patches."""
+
+    class Attending(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv2d(1, 8, 4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            heads = self.patches(x).flatten(2).transpose(1, 2).unflatten(2, (2, 4)).transpose(1, 2)
+            return ((heads @ heads.transpose(2, 3)).softmax(3) @ heads).mean((1, 2))
+
+    seen = effective_field(Attending(), (1, 16, 16))
+    assert (seen.layer, seen.support, seen.map_size) == ("patches", (4, 4), (4, 4))
+
+
 def test_series_and_volumes() -> None:
     series = nn.Sequential(nn.Conv1d(2, 1, 5), nn.Conv1d(1, 1, 5))
     for layer in series:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import NetworkError, unknown_name
+from netwright.inspection.equivariance import followed_maps
 from netwright.inspection.observing import Call, Calls, left_as_found, place_of, saying_where
 from netwright.records import Record
 
@@ -68,9 +69,9 @@ def effective_field(
 
     ``example`` is a shape (C, *size), for which ``samples`` inputs are drawn from a standard normal distribution with
     ``seed``, or a batch of real inputs (N, C, *size). ``layer`` is an operation of the graph by name; left out, the
-    last one whose output has more than one position. The map is the mean over inputs and input channels of the
-    absolute gradient of the sum over the layer's channels. ``theoretical`` is the theoretical field's size per axis,
-    which the effective one is compared with.
+    last map over the input's axes with more than one position. The field is the mean over inputs and input channels of
+    the absolute gradient of the sum over the layer's channels. ``theoretical``, that field's size per axis, is what
+    the effective one is compared with.
 
     Cost: a forward and a backward pass an input, up to that layer. The network is left as found, its gradients too.
     Raises ``UsageError`` for an unknown layer, ``NetworkError`` where there is no map or it does not run.
@@ -109,13 +110,15 @@ def _target(network: nn.Module, one: Tensor, rank: int, layer: str) -> tuple[int
         network(one)
     names = watched.names()
     found = {names[number]: number for number in maps}
+    if not layer:
+        found = followed_maps(network, one)
     if layer and layer not in found:
         if layer in names:
             raise NetworkError(layer, "an output without positions", "a layer that makes a map", "an earlier layer")
         raise unknown_name("layer", layer, found)
     if not found:
         raise NetworkError(type(network).__name__, "no layer that makes a map", "a convolutional network")
-    name = layer or names[maps[-1]]
+    name = layer or max(found, key=found.__getitem__)
     return found[name], name
 
 
