@@ -1,0 +1,208 @@
+"""``netwright inspect``: every form of the answer, every way to name a network, gates, and wrong requests."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Says = Callable[..., Any]
+ALEXNET = (
+    "conv 11 s4 x96, pool 3 s2, conv 5 p2 x256 g2, pool 3 s2, conv 3 p1 x384, conv 3 p1 x384 g2, conv 3 p1 x256 g2"
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    path = tmp_path / "own.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, width: int = 4) -> None:\n"
+        "        super().__init__()\n"
+        "        print('built')\n"
+        "        self.conv = nn.Conv2d(3, width, 3)\n"
+        "        self.head = nn.Linear(width, 2)\n"
+        "    def forward(self, x):\n"
+        "        return self.head(self.conv(x).mean((2, 3)))\n"
+    )
+    return f"{path}:Net"
+
+
+def test_totals_and_layers_of_a_published_network(says: Says) -> None:
+    found = says("inspect", "resnet18", "--json").document
+    assert found["totals"]["parameters"] == 11_689_512
+    assert found["totals"]["macs"] == 1_814_073_344
+    assert found["totals"]["flops"] == 2 * found["totals"]["macs"]
+    assert found["totals"]["activation_bytes"] > 0
+    layers = {layer["name"]: layer for layer in found["layers"]}
+    last = layers["layer4.1.conv2"]
+    assert (last["kind"], last["output_shape"], last["parameters"]) == ("conv2d", [1, 512, 7, 7], 9 * 512 * 512)
+    assert last["receptive_field"]["size"] == [435, 435]
+    assert last["receptive_field"]["stride"] == [32, 32]
+    assert sum(layer["macs"] for layer in found["layers"]) == found["totals"]["macs"]
+    assert sum(layer["parameters"] for layer in found["layers"]) == found["totals"]["parameters"]
+
+
+def test_the_table_names_layers_totals_and_advice(says: Says) -> None:
+    said = says("inspect", "vgg16")
+    assert said.code == 0
+    for words in ("features.0", "138 357 544", "15 470 264 320", "dense-head", "1×512×7×7"):
+        assert words in said.out.replace("\u202f", " ").replace("\xa0", " "), words
+
+
+def test_csv_and_markdown_have_a_line_a_layer(says: Says) -> None:
+    rows = list(csv.DictReader(io.StringIO(says("inspect", "lenet5", "--csv").out)))
+    document = says("inspect", "lenet5", "--json").document
+    assert sum(int(row["macs"]) for row in rows) == document["totals"]["macs"]
+    assert rows[0]["output_shape"].startswith("1x6x")
+    text = says("inspect", "lenet5", "--markdown").out
+    assert text.count("\n| ") == 1 + 1 + len(rows) - 0
+    everything = list(csv.DictReader(io.StringIO(says("inspect", "lenet5", "--csv", "--all").out)))
+    assert len(everything) == len(document["layers"]) > len(rows)
+
+
+def test_depth_sums_up_modules(says: Says) -> None:
+    full = list(csv.DictReader(io.StringIO(says("inspect", "resnet20_cifar", "--csv").out)))
+    short = list(csv.DictReader(io.StringIO(says("inspect", "resnet20_cifar", "--csv", "--depth", "1").out)))
+    assert "layer1" in [row["name"] for row in short]
+    assert sum(int(row["macs"]) for row in short) == sum(int(row["macs"]) for row in full)
+
+
+def test_arguments_outputs_batch_and_another_input(says: Says) -> None:
+    wide = says(
+        "inspect", "resnet20_cifar", "--set", "width=2", "--outputs", "7", "--input", "1x16x16", "--json"
+    ).document
+    assert wide["outputs"] == {"fc": [1, 7]}
+    assert wide["layers"][0]["output_shape"] == [1, 32, 16, 16]
+    one, eight = (says("inspect", "lenet5", "--batch", n, "--json").document["totals"] for n in ("1", "8"))
+    assert eight["macs"] == 8 * one["macs"]
+    assert eight["parameters"] == one["parameters"]
+    assert eight["macs_per_example"] == one["macs"]
+
+
+def test_a_file_of_ones_own_and_what_it_prints(says: Says, own: str) -> None:
+    said = says("inspect", own, "--input", "3x8x8", "--set", "width=5", "--json")
+    assert said.document["totals"]["parameters"] == 5 * 28 + 12
+    assert "built" in said.err
+    missing = says("inspect", own)
+    assert missing.code == 2
+    assert "--input 3x224x224" in missing.err
+    wrong = says("inspect", own, "--input", "1x8x8")
+    assert wrong.code == 2
+    for words in ("conv (Conv2d)", "1x1x8x8", "3 channels", "own.py"):
+        assert words in wrong.err, words
+
+
+def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:
+    found = says("inspect", "digits-0001", "--out", runs_folder, "--json").document
+    assert list(found["inputs"].values()) == [[1, 1, 8, 8]]
+    assert says("inspect", "digits-0001", "--out", runs_folder, "--outputs", "3").code == 2
+
+
+def test_weights_of_a_run(says: Says, runs_folder: Path) -> None:
+    found = says("inspect", "digits-0001", "--out", runs_folder, "--weights", "--json").document["weights"]
+    assert all(one["l2"] > 0 and one["nan"] == 0 for one in found if len(one["shape"]) > 1)
+    assert "spectral" in says("inspect", "digits-0001", "--out", runs_folder, "--weights").out
+
+
+def test_memory_of_training_is_added_for_an_optimizer(says: Says) -> None:
+    found = says("inspect", "lenet5", "--optimizer", "adam", "--batch", "16", "--json").document["training"]
+    assert found["optimizer_state"] >= 2 * found["weights"]
+    assert found["peak"] > found["weights"] + found["optimizer_state"]
+
+
+def test_a_text_of_layers(says: Says) -> None:
+    rows = says("inspect", "--layers", ALEXNET, "--input", "3x227x227", "--json").document["layers"]
+    assert [row["size"][0] for row in rows] == [55, 27, 27, 13, 13, 13, 13]
+    assert [row["receptive_field"][0] for row in rows] == [11, 19, 51, 67, 99, 131, 163]
+    assert rows[0]["parameters"] == 11 * 11 * 3 * 96 + 96
+    assert "163×163" in says("inspect", "--layers", ALEXNET, "--input", "227").out
+    for words in (("--input", "0"), (), ("--input", "227", "lenet5")):
+        assert says("inspect", "--layers", ALEXNET, *words).code == 2
+
+
+def test_one_layer_worked_out(says: Says) -> None:
+    said = says("inspect", "lenet5", "--explain", "conv1")
+    assert said.code == 0 or "conv" in said.err
+    names = [layer["name"] for layer in says("inspect", "lenet5", "--json").document["layers"]]
+    first = says("inspect", "lenet5", "--explain", names[0], "--json").document
+    assert first["steps"]
+    wrong = says("inspect", "lenet5", "--explain", names[0][:-1] + "z")
+    assert wrong.code == 2
+    assert names[0] in wrong.err
+
+
+def test_two_networks_side_by_side(says: Says) -> None:
+    found = says("inspect", "resnet18", "resnet34", "--diff", "--json").document
+    assert found["totals"]["parameters"] == [11_689_512, 21_797_672]
+    assert "layer1.2.conv1" in found["only_second"]
+    assert found["only_first"] == []
+    assert "1.865" in says("inspect", "resnet18", "resnet34", "--diff").out
+    assert says("inspect", "resnet18", "resnet34").code == 2
+    assert says("inspect", "resnet18", "--diff").code == 2
+
+
+@pytest.mark.parametrize(
+    ("gate", "below", "above"),
+    [("--max-params", "61.7K", "61.8K"), ("--max-macs", "0.4M", "1M"), ("--max-memory", "100KB", "1MB")],
+)
+def test_gates(says: Says, gate: str, below: str, above: str) -> None:
+    assert says("inspect", "lenet5", gate, above).code == 0
+    failed = says("inspect", "lenet5", gate, below)
+    assert failed.code == 3
+    assert gate in failed.err
+
+
+def test_the_page_is_whole_and_needs_nothing(says: Says, tmp_path: Path) -> None:
+    page = tmp_path / "sheet.html"
+    assert says("inspect", "squeezenet1_1", "--html", page).code == 0
+    text = page.read_text()
+    assert text.startswith("<!doctype html>")
+    assert text.endswith("</html>")
+    assert "<svg" in text
+    for word in ("http://", "https://", "<script", "src="):
+        assert word not in text.replace("http://www.w3.org/2000/svg", ""), word
+    assert len(text) < 1_500_000
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").exists(), reason="nowhere that cannot be written")
+def test_a_page_that_cannot_be_written_is_a_clear_error(says: Says, tmp_path: Path) -> None:
+    said = says("inspect", "lenet5", "--html", tmp_path / "no" / "folder" / "page.html")
+    assert said.code in (1, 2)
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["lenet6"], "lenet5"),
+        (["lenet5", "--input", "abc"], "3x224x224"),
+        (["lenet5", "--input", "1x28x28:flot32"], "float32"),
+        (["lenet5", "--input", "a=1x28x28", "--input", "1x28x28"], "for none"),
+        (["lenet5", "--input", "1x28x28", "--input", "1x28x28"], "one input"),
+        (["lenet5", "--input", "1x2x2"], "lenet5"),
+        (["lenet5", "--json", "--csv"], "one of them"),
+        (["lenet5", "--max-params", "many"], "500000"),
+        (["lenet5", "--optimizer", "adamm"], "adam"),
+        (["lenet5", "--set", "colour=red"], "colour"),
+        (["lenet5", "--caffe"], "--layers"),
+        (["nothing.onnx"], "no such file"),
+        ([], "netwright list networks"),
+    ],
+)
+def test_wrong_requests(says: Says, words: list[str], expected: str) -> None:
+    said = says("inspect", *words)
+    assert said.code == 2, said.err
+    assert expected in said.err
+    assert "Traceback" not in said.err
+
+
+def test_an_error_is_a_document_under_json(says: Says) -> None:
+    said = says("inspect", "lenet6", "--json")
+    assert said.code == 2
+    assert "lenet5" in json.dumps(said.document)
