@@ -366,8 +366,8 @@ def live_peak(network: nn.Module, x: Tensor) -> int:
 
 
 def test_the_peak_is_that_of_a_real_run() -> None:
-    """Dense layers and pointwise operations take nothing inside, so the bytes are equal, but for the input: Python keeps
-    it in a variable for the whole run, and here nobody reads it any more when the peak comes."""
+    """Dense layers and pointwise operations take nothing inside, so the bytes are equal, but for the input: Python
+    keeps it in a variable for the whole run, and here nobody reads it any more when the peak comes."""
     dense = nn.Sequential(nn.Linear(16, 512), nn.ReLU(), nn.Linear(512, 1024), nn.ReLU(True), nn.Linear(1024, 10))
 
     class Residual(nn.Module):
