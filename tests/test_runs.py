@@ -3,6 +3,7 @@
 import json
 import math
 import multiprocessing
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -122,6 +123,77 @@ def test_a_database_of_another_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(RunError, match="version 7"):
         run.reader()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{garbage", "[1]", "5", "null", '{"version": 1, "seconds": "x"}', '{"version": 1, "step": "many"}',
+     '{"version": 1, "metrics": 3}', '{"version": 1, "last": 5}'],
+)  # fmt: skip
+def test_a_damaged_current_is_named_and_listed(tmp_path: Path, text: str) -> None:
+    run = new(tmp_path)
+    (run.path / "current.json").write_text(text)
+    with pytest.raises(RunError, match="damaged file") as caught:
+        run.current()
+    assert caught.value.where == str(run.path / "current.json")
+    assert "restore it" in caught.value.suggestion
+    assert [each.state for each in runs.summaries(tmp_path)] == ["damaged"]
+
+
+@pytest.mark.parametrize("text", ["{{{", "- a", "train: {epoch: 3}", "train: {epochs: abc}", "version: 9"])
+def test_a_damaged_recipe_is_the_runs_fault_and_not_the_users(tmp_path: Path, text: str) -> None:
+    run = new(tmp_path)
+    (run.path / "recipe.yaml").write_text(text)
+    with pytest.raises(RunError) as caught:
+        run.recipe()
+    assert str(run.path / "recipe.yaml") in caught.value.where
+    assert caught.value.suggestion == ("a newer netwright" if "9" in text else runs.RESTORE)
+    assert runs.summarize(run.path).state == "damaged"
+
+
+@pytest.mark.parametrize("name", ["environment.json", "preprocess.json", "network.json"])
+@pytest.mark.parametrize("content", [b"[]", b"nope", b"\xff\xfe\x00", b""])
+def test_a_damaged_record_is_named(tmp_path: Path, name: str, content: bytes) -> None:
+    run = new(tmp_path)
+    (run.path / name).write_bytes(content)
+    with pytest.raises(RunError, match="damaged file") as caught:
+        run.environment() if name == "environment.json" else run.read_record(name, Evidence)
+    assert (caught.value.where, caught.value.suggestion) == (str(run.path / name), runs.RESTORE)
+
+
+def test_a_run_without_its_recipe_is_no_other_name(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    run.open_log().close()
+    (run.path / "recipe.yaml").unlink()
+    with pytest.raises(RunError, match="without its recipe") as caught:
+        runs.find(run.name, tmp_path)
+    assert str(run.path) in caught.value.suggestion
+
+
+def test_a_run_whose_directory_was_deleted_while_it_trained(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match="directory is gone"):
+        run.commit(1, {"last": fill("a")})
+
+
+def test_the_nearest_run_is_near_in_its_name_and_not_in_its_number(tmp_path: Path) -> None:
+    for name in ("digits", "digits", "wav"):
+        new(tmp_path, name)
+    for wrong, near in (
+        ("digit-0001", "digits-0002"),
+        ("digits-0009", "digits-0002"),
+        ("array-0001", "netwright runs"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            runs.find(wrong, tmp_path)
+        assert caught.value.suggestion == near
+
+
+def test_a_name_keeps_its_letters_and_no_more_than_a_file_system_takes(tmp_path: Path) -> None:
+    assert runs.create(tmp_path, "Blüten äpfel").name == "Blüten-äpfel-0001"
+    assert runs.create(tmp_path, "花").name == "花-0001"
+    assert runs.create(tmp_path, "花" * 300).is_dir()
 
 
 def test_a_damaged_database_is_named(tmp_path: Path) -> None:

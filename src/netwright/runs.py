@@ -35,7 +35,7 @@ from typing import Any, Literal, Self, TypeVar
 import msgspec
 
 from netwright import files
-from netwright.errors import RunError, UsageError, nearest
+from netwright.errors import RecipeError, RunError, UsageError, nearest
 from netwright.recipe.reading import load
 from netwright.recipe.schema import Recipe
 from netwright.recipe.writing import dump
@@ -46,7 +46,9 @@ RecordType = TypeVar("RecordType", bound=Record)
 State = Literal["running", "finished", "interrupted", "empty", "damaged"]
 
 VERSION = 1
+RESTORE = "restore it from a copy, or train anew"
 FLUSH_SECONDS = 1.0
+LONGEST_NAME = 60  # of a run without its number; file systems take 255 bytes, which may be four a letter
 DEFAULT_FOLDER = "runs"
 
 _TABLES = """
@@ -62,12 +64,26 @@ create table if not exists details (name text primary key, step integer, value t
 """
 
 
+class _Current(msgspec.Struct):
+    """What is read of ``current.json``; a checkpoint may leave more."""
+
+    last: str | None = None
+    best: str | None = None
+    step: int = 0
+    epoch: int | None = None
+    best_epoch: int | None = None
+    seconds: float = 0.0
+    finished: bool = False
+    kept: str | None = None
+    metrics: dict[str, dict[str, float | None]] = {}
+
+
 # ---------------------------------------------------------------------- creating and finding
 
 
 def create(folder: Path, name: str) -> Path:
     """A new, empty directory ``folder/name-0001`` (or the next free number), safe against others who do the same."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "run"
+    name = re.sub(r"[^\w.-]+", "-", name)[:LONGEST_NAME].strip("-.") or "run"
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         number = 1 + max((_number(path.name, name) for path in folder.iterdir()), default=0)
@@ -80,6 +96,11 @@ def create(folder: Path, name: str) -> Path:
                 continue
             files.sync_folder(folder)
             return directory
+
+
+def _stem(name: str) -> str:
+    """A run's name without its number, by which alone all names would be alike."""
+    return re.sub(r"-\d+$", "", name)
 
 
 def _number(directory_name: str, name: str) -> int:
@@ -99,8 +120,14 @@ def find(subject: str | Path, folder: Path | str = DEFAULT_FOLDER) -> Path:
     for path in (Path(subject), folder / str(subject)):
         if os.path.isfile(path / "recipe.yaml"):  # noqa: PTH113 - as above
             return path
-    names = [path.name for path in list_directories(folder)]
-    near = nearest(Path(subject).name, names)
+    for path in (Path(subject), folder / str(subject)):
+        if os.path.isdir(path) and _is_run(path):  # noqa: PTH112 - as above
+            raise RunError(
+                str(path), "a damaged run, without its recipe.yaml", "a complete run",
+                f"netwright runs --delete {shlex.quote(str(path))}",
+            )  # fmt: skip
+    stems = {_stem(path.name): path.name for path in list_directories(folder)}  # of each, the run with the last number
+    near = stems.get(nearest(_stem(Path(subject).name), stems) or "")
     raise UsageError(
         str(subject), "no run there", f"the directory of a run, a name in {folder}, or last", near or "netwright runs"
     )
@@ -148,23 +175,23 @@ class RunDirectory:
         files.replace_file(self.path / file_name, json.dumps(to_builtin(value), indent=2, allow_nan=False) + "\n")
 
     def recipe(self) -> Recipe:
-        return load(self.path / "recipe.yaml")
+        return _kept_recipe(self.path / "recipe.yaml")
 
     def requested(self) -> Recipe:
         path = self.path / "request.yaml"
-        return load(path if path.exists() else self.path / "recipe.yaml")
+        return _kept_recipe(path if path.exists() else self.path / "recipe.yaml")
 
     def read_json(self, file_name: str) -> Any:
         try:
             return json.loads((self.path / file_name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise RunError(str(self.path / file_name), "no such file", "a complete run", "netwright runs") from error
+            raise RunError(str(self.path / file_name), "no such file", "a complete run", RESTORE) from error
         except (OSError, ValueError) as error:
-            raise RunError(str(self.path / file_name), f"a damaged file ({error})", "JSON", "netwright runs") from error
+            raise RunError(str(self.path / file_name), f"a damaged file ({error})", "JSON", RESTORE) from error
 
     def read_record(self, file_name: str, kind: type[RecordType]) -> RecordType:
-        fields = self.read_json(file_name)
-        version = fields.get("version", 1) if isinstance(fields, dict) else None
+        fields = self._read_fields(file_name)
+        version = fields.get("version", 1)
         if version != VERSION:
             raise RunError(
                 str(self.path / file_name), f"version {version}", f"version {VERSION}", "the netwright that wrote it"
@@ -172,10 +199,17 @@ class RunDirectory:
         try:
             return kind.from_dict(fields)
         except msgspec.ValidationError as error:
-            raise RunError(str(self.path / file_name), f"a damaged record ({error})", kind.__name__) from error
+            raise RunError(str(self.path / file_name), f"a damaged record ({error})", kind.__name__, RESTORE) from error
+
+    def _read_fields(self, file_name: str) -> dict[str, Any]:
+        fields = self.read_json(file_name)
+        if not isinstance(fields, dict):
+            what = f"a damaged file (a {type(fields).__name__})"
+            raise RunError(str(self.path / file_name), what, "names with values", RESTORE)
+        return fields
 
     def environment(self) -> dict[str, Any]:
-        return dict(self.read_json("environment.json"))
+        return self._read_fields("environment.json")
 
     # ---- one writer at a time
 
@@ -216,7 +250,7 @@ class RunDirectory:
         """``current.json``: ``last`` and ``best`` name checkpoints, ``finished`` at the end; {} before the first."""
         if not (self.path / "current.json").exists():
             return {}
-        current = dict(self.read_json("current.json"))
+        current = self._read_fields("current.json")
         if current.get("version") != VERSION:
             raise RunError(
                 str(self.path),
@@ -224,6 +258,12 @@ class RunDirectory:
                 f"version {VERSION}",
                 "the netwright that wrote it",
             )
+        try:
+            msgspec.convert(current, _Current)
+        except msgspec.ValidationError as error:
+            raise RunError(
+                str(self.path / "current.json"), f"a damaged file ({error})", "what a checkpoint leaves", RESTORE
+            ) from error
         return current
 
     def commit(self, step: int, writers: Mapping[str, Callable[[Path], None]], **facts: Any) -> None:
@@ -233,6 +273,8 @@ class RunDirectory:
         last, by one rename. Checkpoints that it does not name afterwards are removed.
         """
         root = self.path / "checkpoints"
+        if not self.path.is_dir():
+            raise RunError(str(self.path), "a run whose directory is gone", "the directory of the run", "train anew")
         with files.explained(root):
             root.mkdir(exist_ok=True)
             names = {role: self._write_checkpoint(root, step, write) for role, write in writers.items()}
@@ -293,6 +335,16 @@ class RunDirectory:
         return summarize(self.path)
 
 
+def _kept_recipe(path: Path) -> Recipe:
+    """A recipe in a run: who reads it has not written it, and cannot mend it by a key."""
+    try:
+        return load(path)
+    except RecipeError as error:
+        newer = "newer" in error.suggestion
+        got, hint = (error.got, error.suggestion) if newer else (f"a damaged recipe: {error.got}", RESTORE)
+        raise RunError(error.where, got, error.expected, hint) from error
+
+
 def _lock_exclusively(file: Any) -> None:
     try:
         import fcntl
@@ -339,7 +391,8 @@ def _explained(path: Path, error: sqlite3.Error) -> RunError:
         return RunError(
             str(path), f"a file that cannot be opened or written ({text})", "a writable folder", "--out FOLDER"
         )
-    return RunError(str(path), f"a damaged database ({text})", "the database of a run")
+    hint = "rename it: the run goes on, and its report has no curves before that"
+    return RunError(str(path), f"a damaged database ({text})", "the database of a run", hint)
 
 
 class Log:

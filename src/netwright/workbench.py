@@ -21,7 +21,7 @@ from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
 from netwright.data.opening import finish, open_source
-from netwright.errors import RunError
+from netwright.errors import NetworkError, NetwrightError, RunError
 from netwright.nn import keeping, weights
 from netwright.optim import range_test, schedules
 from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
@@ -87,7 +87,7 @@ class Run:
     def network(self) -> nn.Module:
         """The network with the weights that the run stands for, in evaluation mode."""
         if self._network is None:
-            network = keeping.build(self.files.read_record("network.json", NetworkFile), trust=self.trust)
+            network = _built(self.files.read_record("network.json", NetworkFile), self.trust)
             load_weights(self.files, network)
             self._network = network.eval()
         return self._network
@@ -142,9 +142,9 @@ def train(
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
         record = _network_record(resolved, material, network)
+        network = _built(record, trust, network).to(place)
         own = {key: record.arguments[key] for key in ("width", "depth", "dropout") if key in record.arguments}
         resolved = override(resolved, {f"network.{key}": value for key, value in own.items()})
-        network = keeping.build(record, trust=trust, network=network).to(place)
         resolved, measured = _measured(resolved, material, network, inputs, place, loss)
         pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer)
         run = _new_run(Path(folder), resolved, recipe, record, inputs, material, measured)
@@ -180,7 +180,7 @@ def resume(
             place = building.device(recipe)
             randomness.seed(recipe.seed)
             record = run.read_record("network.json", NetworkFile)
-            network = keeping.build(record, trust=trust, network=network).to(place)
+            network = _built(record, trust, network).to(place)
             inputs = run.read_record("preprocess.json", InputFile)
             pieces = _pieces(recipe, material, network, inputs, place, loss, optimizer)
             clean(run)
@@ -307,6 +307,20 @@ def _network_record(recipe: Recipe, material: Material, network: nn.Module | Non
     return NetworkFile(
         kind="instance", name=type(network).__qualname__, input_shape=shape, outputs=material.outputs or 0
     )
+
+
+def _built(record: NetworkFile, trust: bool, network: nn.Module | None = None) -> nn.Module:
+    """The network of a record; arguments that one by name cannot use are the recipe's fault, or a damaged file's."""
+    try:
+        return keeping.build(record, trust=trust, network=network)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if record.kind != "zoo" or isinstance(error, NetwrightError):
+            raise
+        given = ", ".join(f"{key}={value!r}" for key, value in record.arguments.items()) or "no arguments"
+        raise NetworkError(
+            f"network {record.name}", f"{given} ({error})", "arguments that it can be built with",
+            "other values of network.width, network.depth or network.arguments",
+        ) from error  # fmt: skip
 
 
 def _measured(

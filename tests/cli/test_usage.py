@@ -1,5 +1,7 @@
 """Wrong usage: exit code 2, the nearest name, and in JSON one document."""
 
+import contextlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +155,40 @@ def test_stops_without_a_traceback(kind: type[BaseException], says: Says, monkey
     said = says("env")
     assert said.code == (130 if kind is KeyboardInterrupt else 0)
     assert "Traceback" not in said.err
+
+
+def test_an_interrupt_that_a_library_swallowed(says: Says, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As NumPy and PyTorch do while they are imported: they fail later, for another reason."""
+
+    def swallowed() -> None:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        raise AttributeError("module 'numpy' has no attribute 'matrix'")
+
+    monkeypatch.setattr("netwright.environment.report", swallowed)
+    before = signal.getsignal(signal.SIGINT)
+    said = says("env")
+    assert (said.code, said.out, said.err) == (130, "", "interrupted\n")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_code_of_the_users_that_exits(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
+    words = ("--network", f"{tmp_path / 'exits.py'}:Net", "--epochs", "1", "--limit", "50")
+    said = says("train", "digits", *words, "--out", tmp_path / "runs", "--json")
+    assert said.code == 1
+    assert said.document["error"]["where"] == "sys.exit"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("to", [">/dev/full", ">&-"])
+def test_an_output_that_takes_nothing(to: str) -> None:
+    for words in ("list networks", "list networks --json"):
+        command = f"{sys.executable} -m netwright {words} {to}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert done.returncode == (1 if "full" in to else 0)
+        assert "Traceback" not in done.stderr
+        assert ("the output" in done.stderr) == ("full" in to)
 
 
 def test_a_reader_that_has_seen_enough() -> None:

@@ -157,6 +157,14 @@ def test_comparing_runs(says: Says, runs_folder: Path) -> None:
     assert "accuracy" in document["runs"]["first"]["metrics"]["test"]
 
 
+def test_comparing_a_damaged_run_says_why(says: Says, folder: Path) -> None:
+    (folder / "digits-0001" / "run.sqlite").write_bytes(b"garbage" * 500)
+    said = says("compare", "digits-0001", "digits-0002", "--out", folder)
+    assert said.code == 0
+    assert "digits-0001 is damaged: " in said.err
+    assert "damaged database" in said.err
+
+
 def test_comparing_recipes(says: Says, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(dump(Recipe()))
     (tmp_path / "other.yaml").write_text(dump(override(Recipe(), {"train.lr": 0.1, "name": "other"})))

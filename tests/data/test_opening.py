@@ -164,7 +164,7 @@ def test_a_folder_is_known_by_what_lies_in_it(tmp_path, files, kind):
 
 def test_what_is_not_known_says_what_is(tmp_path):
     with pytest.raises(
-        DataError, match=r"got an empty folder, expected IDX or CIFAR files, class folders.*data.format"
+        DataError, match=r"got an empty folder, expected IDX or CIFAR files, class folders.*netwright list sources"
     ):
         detect(tmp_path)
     put(tmp_path, {"a.docx": b"\0\1\2", "b.txt": b"", "set/x.pdf": b""})
@@ -174,6 +174,9 @@ def test_what_is_not_known_says_what_is(tmp_path):
         detect(tmp_path / "a.docx")
     with pytest.raises(DataError, match="an empty file"):
         detect(tmp_path / "b.txt")
+    put(tmp_path, {"paper": b"%PDF-1.7\n\0\1"})
+    with pytest.raises(DataError, match="got a PDF"):
+        detect(tmp_path / "paper")
     put(tmp_path, {"c.png": png()})
     with pytest.raises(DataError, match="a single picture, expected a folder of pictures for each class"):
         detect(tmp_path / "c.png")

@@ -72,5 +72,7 @@ def _show_metrics(ran: list[RunSummary]) -> None:
         printing.line()
         printing.show(table)
     for run in ran:
-        if run.state != "finished":
+        if run.state == "damaged":
+            printing.note(f"{run.name} is damaged: {run.source}")
+        elif run.state != "finished":
             printing.note(f"{run.name} is {run.state}: its metrics are those of its last epoch")

@@ -66,11 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError):
             getattr(sys, name).reconfigure(errors="replace")
     try:
-        with _interrupts_noticed():
-            code = _frozen(arguments)
-            if code is None:
+        code = _frozen(arguments)
+        if code is None:
+            with _interrupts_noticed():
                 code = _run(arguments)
-            sys.stdout.flush()
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,7 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:  # of the output itself: all else is caught where it happens
-        print(f"error       the output\n  got       {(error.strerror or str(error)).lower()}", file=sys.stderr)
+        from netwright.cli import printing
+        from netwright.errors import NetwrightError
+
+        got = (error.strerror or str(error)).lower()
+        printing.error(NetwrightError("the output", got, "a place that takes it", "another file or disk for it"))
         with contextlib.suppress(OSError, ValueError):  # what is still held back would fail once more at the end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -91,7 +95,7 @@ _interrupted = False
 
 @contextlib.contextmanager
 def _interrupts_noticed() -> Iterator[None]:
-    """Remember a Ctrl-C: libraries written in C swallow it while they are imported, and fail later for another reason."""
+    """Remember a Ctrl-C: libraries written in C swallow it while they are imported, and fail for another reason."""
     global _interrupted
     _interrupted = False
     import signal

@@ -22,10 +22,11 @@ import numpy as np
 
 from netwright.data import archives, cifar, digits, folders, idx
 from netwright.data.examples import Examples, Part, Task
+from netwright.data.kinds import kind_of
 from netwright.data.splitting import holdout, sample
 from netwright.errors import DataError, nearest
 from netwright.preprocess import measure
-from netwright.recipe.schema import FORMATS, Data
+from netwright.recipe.schema import Data
 from netwright.records import shape_text
 
 BUILT_IN = ("digits",)
@@ -104,11 +105,12 @@ def detect(path: Path) -> str:
         return "digits"
     kind = _folder_kind(path) if path.is_dir() else _file_kind(path)
     if kind is None:
-        what = _folder_text(path) if path.is_dir() else "a file of a format that is not known"
+        seen = None if path.is_dir() else kind_of(path)
+        what = _folder_text(path) if path.is_dir() else seen.name if seen else "a file of a format that is not known"
         raise DataError(
             str(path), what,
             "IDX or CIFAR files, class folders of pictures or of WAV files (also in an archive), .npy or .npz arrays, "
-            "or a table (.csv, .tsv, .parquet)", f"--set data.format=FORMAT, one of {', '.join(FORMATS)}",
+            "or a table (.csv, .tsv, .parquet)", "netwright list sources",
         )  # fmt: skip
     return kind
 
@@ -164,7 +166,7 @@ def _file_kind(path: Path) -> str | None:
     except OSError as error:
         raise DataError(str(path), error.strerror or str(error), "a file that can be read") from error
     if not start:
-        raise DataError(str(path), "an empty file", "examples")
+        raise DataError(str(path), "an empty file", "examples", "netwright list sources")
     if start.startswith(b"\x93NUMPY"):
         return "array"
     if start.startswith(b"PAR1"):

@@ -80,9 +80,8 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     if not options.seconds and trained is None:
         cut = sum(sound.cut or len(one) > samples for sound, one in zip((sounds[name] for name in names), series))
         if cut:
-            skipped.append(
-                f"{path}: the ends of {cut} sounds longer than {samples / rate:.2f} s (data.seconds decides)"
-            )
+            longest = f"{samples / rate:.2f} s (data.seconds decides)"
+            skipped.append(f"{path}: the ends of {cut} sounds are cut off, which are longer than {longest}")
     placed, classes = _places(names, path, like)
     raw = _stacked(series, samples, path)
     return _examples(raw, names, placed, classes, SeriesPreprocess(sample_rate=rate, samples=samples), tuple(skipped))
@@ -218,7 +217,9 @@ def _files(path: Path, skipped: list[str], skip_broken: bool) -> Iterator[tuple[
                 skipped.append(str(error))
             else:
                 yield name, data
-    skipped += [f"{path}: {folder}: {count} files (its name begins with _)" for folder, count in outside.items()]
+    skipped += [
+        f"{path}: {folder}: {count} files left out, as its name begins with _" for folder, count in outside.items()
+    ]
 
 
 def _members(path: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:

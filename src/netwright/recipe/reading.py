@@ -135,7 +135,9 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> Recipe
     except FileNotFoundError as error:
         raise RecipeError(str(path), "no such file", "a recipe", "netwright init") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(str(path), f"a file that cannot be read ({error})", "a recipe in YAML") from error
+        reason = getattr(error, "strerror", None) or error
+        got = "a folder" if path.is_dir() else f"a file that cannot be read ({reason})"
+        raise RecipeError(str(path), got, "a recipe in YAML", "netwright init") from error
     fields = parse_yaml(text, str(path))
     if fields is None:
         fields = {}
