@@ -11,7 +11,9 @@ decaying 0.7 an epoch, batch 64, and a DataLoader over pictures that are scaled 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import tempfile
 import time
 
 import common
@@ -19,7 +21,7 @@ import common
 TARGET_RATIO = 0.2
 
 
-def netwright(accuracy: float, threads: int, seed: int) -> dict:
+def netwright(accuracy: float, threads: int, seed: int, *, whole: bool = False) -> dict:
     import torch
 
     from netwright import sourcing, workbench
@@ -49,6 +51,9 @@ def netwright(accuracy: float, threads: int, seed: int) -> dict:
             super().__init__(*arguments)
             kept.append(self.network)
 
+    class Reached(Exception):
+        """Nothing more is to be measured."""
+
     class Watch:
         """A sink that looks at the test set after every epoch, through the weights that the run would keep."""
 
@@ -68,18 +73,21 @@ def netwright(accuracy: float, threads: int, seed: int) -> dict:
                 judged.train(training)
             reached.append((right / len(labels), at - started - apart))
             apart += time.perf_counter() - at
+            if reached[-1][0] >= accuracy and not whole:
+                raise Reached
 
         def series(self, name, first_step, values) -> None: ...
         def flush(self) -> None: ...
         def close(self) -> None: ...
 
     workbench.Average = Kept
-    run = workbench.train(
-        recipe, folder=common.work_folder() / "runs", material=material, network=network, sinks=(Watch(),)
-    )
-    total, final = time.perf_counter() - started - apart, run.metrics["test"]["accuracy"]
-    common.remove(run.directory)
-    return _outcome(reached, accuracy) | {"whole_run_seconds": total, "final_accuracy": final}
+    with tempfile.TemporaryDirectory(dir=common.work_folder()) as folder, contextlib.suppress(Reached):
+        run = workbench.train(recipe, folder=folder, material=material, network=network, sinks=(Watch(),))
+        total = time.perf_counter() - started - apart
+        return _outcome(reached, accuracy) | {
+            "whole_run_seconds": total, "final_accuracy": run.metrics["test"]["accuracy"],
+        }  # fmt: skip
+    return _outcome(reached, accuracy)
 
 
 def usual(accuracy: float, threads: int, seed: int, most_epochs: int = 14) -> dict:
@@ -160,20 +168,25 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", choices=("netwright", "usual"), help="run one side in this process, print its JSON")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whole", action="store_true", help="netwright trains on to its end, for its final accuracy")
     options = parser.parse_args()
     if options.one:
-        one = {"netwright": netwright, "usual": usual}[options.one]
-        print(json.dumps(one(options.accuracy, options.threads, options.seed)))
+        if options.one == "netwright":
+            found = netwright(options.accuracy, options.threads, options.seed, whole=options.whole)
+        else:
+            found = usual(options.accuracy, options.threads, options.seed)
+        print(json.dumps(found))
         return
     sides: dict[str, list[dict]] = {"netwright": [], "usual": []}
     rows = []
     for pair in range(options.pairs):
         for side in list(sides)[:: 1 if pair % 2 else -1]:
             settings = ("--accuracy", str(options.accuracy), "--threads", str(options.threads), "--seed", str(pair))
-            sides[side].append(common.in_own_process(__file__, "--one", side, *settings))
+            more = ("--whole",) if options.whole and side == "netwright" else ()
+            sides[side].append(common.in_own_process(__file__, "--one", side, *settings, *more))
         own, other = sides["netwright"][-1], sides["usual"][-1]
         rows.append((
-            pair, f"{own['seconds']:.1f} s, {own['epochs']} epochs", f"{own['final_accuracy']:.4f}",
+            pair, f"{own['seconds']:.1f} s, {own['epochs']} epochs", str(own.get("final_accuracy", "")),
             f"{other['seconds']:.1f} s, {other['epochs']} epochs", f"{own['seconds'] / other['seconds']:.3f}",
         ))  # fmt: skip
         common.table(("seed", "netwright", "its final accuracy", "usual", "ratio"), rows)

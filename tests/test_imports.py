@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
     "reporting": BASE | {"recipe", "runs", "preprocess", "data", "files", "__init__"},
     "inspecting": BASE | {"graph", "inspection", "nn", "preprocess", "runs", "workbench"},
+    "looking": BASE | {"graph", "inspection", "inspecting", "sourcing", "data", "workbench", "predicting"},
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
     "workbench": {"*"},
     "adapters": {"*"},

@@ -108,6 +108,13 @@ class Predictor:
         for piece in self._batches(self._pieces(inputs)):
             yield from self._judged(piece)
 
+    def prepared(self, inputs: Any) -> torch.Tensor:
+        """All of ``inputs`` as the network takes them (N, …), of a network with one input."""
+        pieces = [self._prepare[0](_tensor(piece.raws[0])) for piece in self._batches(self._pieces(inputs))]
+        if not pieces:
+            raise DataError("examples", "nothing that could be read", "at least one")
+        return torch.cat(pieces)
+
     # ---- the network
 
     def _judged(self, piece: _Piece) -> Iterator[Prediction]:

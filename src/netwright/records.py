@@ -150,6 +150,32 @@ class Sheet(Record, frozen=True, kw_only=True):
     training: dict[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        """Layers and totals as plain text; ``netwright inspect`` prints more."""
+        width = max([len(row.name) for row in self.layers], default=0)
+        lines = [
+            f"{row.name:{width}}  {row.kind:18} {shape_text(row.output_shape):>18} {row.parameters:>12,} "
+            f"{row.macs:>16,}"
+            for row in self.layers
+        ]
+        head = f"{'layer':{width}}  {'kind':18} {'output':>18} {'parameters':>12} {'MACs':>16}"
+        totals = f"{'':{width}}  {'':18} {'':>18} {self.totals['parameters']:>12,} {self.totals['macs']:>16,}"
+        return "\n".join([self.network, head, *lines, totals])
+
+
+class Section(Record, frozen=True, kw_only=True):
+    """A closer look at a network: ``lines``, a table, ``pictures`` (caption, PNG in base64), ``histograms`` (caption,
+    counts, edges). ``data`` has the numbers for programs."""
+
+    name: str
+    title: str
+    lines: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    pictures: tuple[tuple[str, str], ...] = ()
+    histograms: tuple[tuple[str, tuple[int, ...], tuple[float, ...]], ...] = ()
+    data: dict[str, Any] = {}
+
 
 # ---------------------------------------------------------------------------------- training
 

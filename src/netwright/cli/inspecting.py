@@ -15,9 +15,10 @@ from netwright.recipe import parse_assignments
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
-    from netwright.records import Sheet
+    from netwright.records import Section, Sheet
 
 NETWORK = Group("Network", sort_key=1)
+CLOSER = Group("A closer look, which needs values", sort_key=2)
 GATES = Group("Gates", sort_key=4)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -68,7 +69,28 @@ def inspect(
         str | None, option("work out one layer: formulas with its numbers put in", metavar="LAYER")
     ] = None,
     diff: Annotated[bool, option("what differs between two networks")] = False,
-    weights: Annotated[bool, option("norms, spectra and ranks of the weights instead")] = False,
+    weights: Annotated[bool, option("norms, spectra, ranks and first filters of the weights", group=CLOSER)] = False,
+    activations: Annotated[
+        bool, option("what each layer makes of an example, as pictures (--html)", group=CLOSER)
+    ] = False,
+    effective_field: Annotated[
+        bool, option("how far the last map really looks, by gradients; of another one with --layer", group=CLOSER)
+    ] = False,
+    layer: Annotated[str | None, option("the layer of --effective-field", metavar="NAME", group=CLOSER)] = None,
+    equivariance: Annotated[
+        bool, option("how far shifts of the input are followed, layer by layer", group=CLOSER)
+    ] = False,
+    examples: Annotated[
+        list[Path] | None,
+        Parameter(
+            name="--examples",
+            help="files to look with; a run's validation part if left out, noise without a run",
+            metavar="FILE",
+            negative="",
+            group=CLOSER,
+            show_default=False,
+        ),
+    ] = None,
     everything: Annotated[bool, option("every operation, reshapes and copies too", name="--all", group=OUTPUT)] = False,
     depth: Annotated[int, option("sum up modules so many levels down", metavar="N", group=OUTPUT)] = 0,
     html: Annotated[Path | None, option("write a page with the drawing", metavar="FILE", group=OUTPUT)] = None,
@@ -111,8 +133,6 @@ def inspect(
     options: dict[str, Any] = {
         "arguments": _arguments(set), "outputs": outputs, "folder": out, "trust": trust,
     }  # fmt: skip
-    if weights:
-        return _weights(subject, example, options, formats)
     more: dict[str, Any] = {
         "batch": batch,
         "training": training,
@@ -129,8 +149,15 @@ def inspect(
         found = sheets.difference(sheet, second)
         printing.document(found) if json else printing.show(sheets.difference_tables(found))
         return 0
+    closer = _closer(
+        subject, example, options, weights=weights, effective=(layer or "") if effective_field else None,
+        shifts=equivariance, activations=activations, files=examples or [],
+    )  # fmt: skip
     if html is not None:
-        _page(html, sheet)
+        _page(html, sheet, closer)
+    if closer:
+        _show(sheet, closer, json)
+        return 0
     _print(sheet, formats, everything, depth)
     _hold(sheet, limits)
     return 0
@@ -151,11 +178,11 @@ def _print(sheet: Sheet, formats: list[str], everything: bool, depth: int) -> No
         printing.show(sheets.summary(sheet))
 
 
-def _page(path: Path, sheet: Sheet) -> None:
+def _page(path: Path, sheet: Sheet, closer: tuple[Section, ...]) -> None:
     from netwright import files
     from netwright.reporting import drawing
 
-    files.replace_file(path, drawing.page(sheet), "--html in a folder that can be written")
+    files.replace_file(path, drawing.page(sheet, closer), "--html in a folder that can be written")
     printing.note(f"written: {path}")
 
 
@@ -233,34 +260,36 @@ def _explain(
     return 0
 
 
-def _weights(subject: str, example: Any, options: dict[str, Any], formats: list[str]) -> int:
-    from netwright import inspecting
-    from netwright.inspection.weights import weight_numbers
-    from netwright.reporting import formatting
+def _closer(subject: str, example: Any, options: dict[str, Any], **asked: Any) -> tuple[Section, ...]:
+    with_examples = asked["activations"] or asked["shifts"] or asked["effective"] is not None
+    if asked["files"] and not with_examples:
+        expected = "--activations, --effective-field or --equivariance"
+        raise UsageError("--examples", "nothing to look at with them", expected)
+    if not (asked["weights"] or with_examples):
+        return ()
+    from netwright import inspecting, looking
 
-    found = inspecting.find(subject, example, **options, weights=True)
-    if found.network is None:
-        raise UsageError("--weights", "an .onnx file", "a network by name, file.py:Name or a run")
-    numbers = weight_numbers(found.network)
-    if "--json" in formats:
-        printing.document({"network": found.name, "weights": numbers})
-        return 0
-    columns = ("weight", "shape", "zeros", "L1", "L2", "L∞", "mean", "deviation", "spectral", "rank", "condition")
-    table = printing.table(*columns, right=columns[2:])
-    for one in numbers:
-        rank = "" if one.rank is None else f"{one.rank}/{one.full_rank}"
-        values = (one.l1, one.l2, one.linf, one.mean, one.std)
-        table.add_row(*map(printing.cell, (
-            one.name, "×".join(map(str, one.shape)), f"{100 * (1 - one.nonzero_share):.1f} %",
-            *(formatting.number(value) for value in values),
-            "" if one.spectral_norm is None else formatting.number(one.spectral_norm), rank,
-            "" if one.condition is None else formatting.number(one.condition),
-        )))  # fmt: skip
-    printing.show(table)
-    for one in numbers:
-        if one.note:
-            printing.note(f"{one.name}: {one.note}")
-    return 0
+    return looking.sections(inspecting.find(subject, example, **options, weights=True), **asked)
+
+
+def _show(sheet: Sheet, closer: tuple[Section, ...], json: bool) -> None:
+    if json:
+        printing.document({"network": sheet.network, **{one.name: one.data for one in closer if one.data}})
+        return
+    for number, section in enumerate(closer):
+        if not (section.lines or section.rows):
+            continue
+        if number:
+            printing.line()
+        for line in section.lines:
+            printing.line(line)
+        if section.rows:
+            table = printing.table(*section.columns, right=section.columns[2:])
+            for row in section.rows:
+                table.add_row(*map(printing.cell, row))
+            printing.show(table)
+    if any(section.pictures for section in closer):
+        printing.note("the pictures are on the page: --html FILE")
 
 
 # ------------------------------------------------------------------------------------------------ gates

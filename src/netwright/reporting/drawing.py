@@ -6,12 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 
 from netwright import __version__
-from netwright.records import LayerRow, Sheet, shape_text
+from netwright.records import LayerRow, Section, Sheet, shape_text
 from netwright.reporting import formatting, sheets
 from netwright.reporting.charts import escaped, tag
 
 WIDE, HIGH, GAP_X, GAP_Y = 244, 52, 24, 26
 MOST_DRAWN = 1500
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 # What is drawn inside the box of the layer before it, where nothing else reads between them.
 ATTACHED = frozenset(
     """batch_norm layer_norm group_norm instance_norm local_response_norm relu relu6 gelu silu sigmoid tanh leaky_relu
@@ -38,8 +39,8 @@ class Box:
         return sum(row.parameters for row in self.rows)
 
 
-def page(sheet: Sheet) -> str:
-    """The whole page as text; some 1 kB a layer."""
+def page(sheet: Sheet, closer: Sequence[Section] = ()) -> str:
+    """The whole page as text; some 1 kB a layer, and the sections of a closer look."""
     rows = sheets.shown(sheet)
     figures = "".join(
         tag("tr", tag("th", escaped(name)) + tag("td", escaped(text))) for name, text in sheets.totals(sheet)
@@ -52,13 +53,14 @@ def page(sheet: Sheet) -> str:
         tag("h1", escaped(sheet.network)), tag("p", escaped(f"{inputs} → {outputs}"), class_="lead"),
         tag("table", figures, class_="figures"), notes,
         tag("h2", "Advice") + tag("ul", advice) if advice else "",
+        "".join(_section(section) for section in closer),
         tag("h2", "Drawing"), _legend(), tag("div", drawing(sheet), class_="wide"),
         tag("h2", "Layers"), tag("div", _table(rows), class_="wide"),
         tag("footer", escaped(f"netwright {__version__}")),
     ]  # fmt: skip
     head = (
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escaped(sheet.network)}</title><style>{STYLE}</style>"
     )
     return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(body)}</main></body></html>'
@@ -70,6 +72,47 @@ def _advice(sheet: Sheet) -> list[str]:
             + tag("div", escaped(", ".join(one.layers[:12]) + (" …" if len(one.layers) > 12 else "")), class_="where"))
         for one in sheet.advice
     ]  # fmt: skip
+
+
+def _section(section: Section) -> str:
+    parts = [tag("h2", escaped(section.title)), *(tag("p", escaped(line)) for line in section.lines)]
+    figures = [
+        tag("figure", f'<img src="data:image/png;base64,{escaped(png)}" alt="{escaped(caption)}">'
+            + tag("figcaption", escaped(caption)))
+        for caption, png in section.pictures
+    ]  # fmt: skip
+    figures += [
+        tag(
+            "figure",
+            _histogram(counts, edges) + tag("figcaption", escaped(f"{name}: {edges[0]:.3g} to {edges[-1]:.3g}")),
+        )
+        for name, counts, edges in section.histograms
+        if sum(counts)
+    ]
+    if figures:
+        parts.append(tag("div", "".join(figures), class_="pictures"))
+    if section.rows:
+        head = tag("tr", "".join(tag("th", escaped(name)) for name in section.columns))
+        rows = "".join(tag("tr", "".join(tag("td", escaped(cell)) for cell in row)) for row in section.rows)
+        parts.append(tag("div", tag("table", tag("thead", head) + tag("tbody", rows), class_="layers"), class_="wide"))
+    return "".join(parts)
+
+
+def _histogram(counts: Sequence[int], edges: Sequence[float]) -> str:
+    """Bars over the values, zero marked: how the weights lie."""
+    wide, high, most = 200.0, 60.0, max(counts)
+    step = wide / len(counts)
+    bars = "".join(
+        tag("rect", x=f"{place * step:.1f}", y=f"{high * (1 - count / most):.1f}", width=f"{step * 0.9:.2f}",
+            height=f"{high * count / most:.1f}", class_="bar")
+        for place, count in enumerate(counts)
+    )  # fmt: skip
+    zero = ""
+    if edges[0] < 0 < edges[-1]:
+        at = wide * -edges[0] / (edges[-1] - edges[0])
+        zero = tag("line", x1=f"{at:.1f}", x2=f"{at:.1f}", y1=0, y2=f"{high:g}", class_="edge")
+    return tag("svg", bars + zero, viewBox=f"0 0 {wide:g} {high:g}", width=200, height=60, role="img",
+               aria_label="distribution")  # fmt: skip
 
 
 def _legend() -> str:
@@ -255,5 +298,8 @@ text{fill:var(--ink);font:12px system-ui,sans-serif}.name{font-weight:600}.kind,
 .heat1{fill:var(--h1)}.heat2{fill:var(--h2)}.heat3{fill:var(--h3)}.heat4{fill:var(--h4)}
 tr.heat1,.key.heat1{background:var(--h1)}tr.heat2,.key.heat2{background:var(--h2)}
 tr.heat3,.key.heat3{background:var(--h3)}tr.heat4,.key.heat4{background:var(--h4)}
+.pictures{display:flex;flex-wrap:wrap;gap:16px;align-items:flex-end}figure{margin:0}
+figure img{max-width:100%;image-rendering:pixelated;border-radius:4px}
+figcaption{color:var(--dim);font-size:12px;max-width:320px;overflow-wrap:anywhere}.bar{fill:#5b8bd0}
 footer{margin-top:32px;font-size:13px}
 """
