@@ -5,8 +5,6 @@ A finding and an error speak the same grammar. ``exit_code`` is what the command
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from collections.abc import Iterable
 
 
@@ -77,18 +75,24 @@ class MissingExtraError(NetwrightError, ImportError):
 
 def setting(key: str, value: object) -> str:
     """The option that sets a recipe key, as it can be pasted behind a command."""
+    import shlex
+
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return f"--set {shlex.quote(f'{key}={text}')}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like ``name``, if one is near enough to have been meant."""
+    import difflib  # only where something went wrong
+
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return found[0] if found else None
 
 
 def nearest_key(key: str, known: Iterable[str]) -> str | None:
     """The dotted key most like ``key``; its last part may be right where the first is not."""
+    import difflib
+
     candidates = list(known)
     tails = {candidate.rsplit(".", 1)[-1]: candidate for candidate in candidates}
     close = difflib.get_close_matches(key.rsplit(".", 1)[-1], list(tails), n=1, cutoff=0.75)

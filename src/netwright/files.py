@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,6 +87,8 @@ def remove_leftovers(folder: Path) -> None:
 
 def require_place(folder: Path) -> None:
     """Stop where a folder cannot be made or written; nothing is left there. Seen by trying: permissions do not tell."""
+    import tempfile
+
     with explained(folder):
         whole = Path(os.path.abspath(folder))  # noqa: PTH100 - a part may be missing, and a .. must not lead out of here
         there = _nearest(whole)

@@ -1,6 +1,8 @@
 """The small verbs: runs, report, compare, init, list, env."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,19 @@ def folder(runs_folder: Path, tmp_path: Path) -> Path:
 
 
 # ------------------------------------------------------------------------------------------------ runs
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_listing_imports_nothing_heavy(runs_folder: Path, form: list[str]) -> None:
+    """It is asked for often, and NumPy alone takes longer than the rest."""
+    code = (
+        "import sys; from netwright.cli.main import main\n"
+        f"main(['runs', '--out', {str(runs_folder)!r}, *{form!r}])\n"
+        "sys.exit([name for name in ('torch', 'numpy', 'sklearn', 'PIL', 'jinja2') if name in sys.modules] or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "digits-0002" in done.stdout
 
 
 def test_runs_are_listed(says: Says, runs_folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from netwright.errors import NetwrightError
 from netwright.records import Finding, RunSummary, Severity
-from netwright.reporting import contents, formatting, sections, sentences
+from netwright.reporting import formatting, sentences
 from netwright.reporting.progress import metrics_text
 
 if TYPE_CHECKING:
@@ -175,6 +175,8 @@ def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ())
 
 def _sentence(run: RunSummary) -> str:
     """The report's headline; what its directory does not say is not claimed."""
+    from netwright.reporting import contents, sections  # with NumPy, for which a listing should not wait
+
     try:
         return sections.headline(contents.read(Path(run.directory)))
     except NetwrightError:
