@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from netwright.cli import printing
 from netwright.cli.options import Json, Out, Trust, option
-from netwright.errors import NetwrightError, UsageError, nearest, unknown_name
+from netwright.errors import UsageError
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ def check(
     input_: Annotated[
         list[str] | None,
         option(
-            "shape of an input without the batch, 3x32x32 or 16:int64; once for each input. A network by name and a "
-            "run know theirs",
+            "shape of one input without the batch: 3x224x224, ids=16:int64; once for each input. A network by "
+            "name and a run know theirs",
             name="--input",
             metavar="SHAPE",
         ),
@@ -52,16 +52,18 @@ def check(
     if subject is None:
         raise UsageError(
             "netwright check --gradients", "no network", "a network by name, file.py:Name, or a run",
-            "netwright check lenet5 --gradients --input 1x28x28",
+            "netwright check lenet5 --gradients",
         )  # fmt: skip
     if entries is not None and entries < 1:
         raise UsageError("netwright check --entries", str(entries), "a number of at least 1", "--entries 20")
-    shapes = [parse_input(text) for text in input_ or []]
-    network, known = _network(subject, [shape for shape, _ in shapes], trust, out)
+    from netwright import inspecting
     from netwright.inspection.gradients import ENTRIES, check_gradients
 
+    known = inspecting.find(subject, inspecting.parse_inputs(input_ or []), folder=out, trust=trust, weights=True)
+    if known.network is None:
+        raise UsageError("netwright check --gradients", "an .onnx file", "a network by name, file.py:Name, or a run")
     found = check_gradients(
-        network, _examples(shapes) if shapes else known, entries=ENTRIES if entries is None else entries, seed=seed,
+        known.network, known.example, entries=ENTRIES if entries is None else entries, seed=seed,
         training=not evaluation, **({} if entries is None else {"most": 10**9}),
     )  # fmt: skip
     if json:
@@ -69,61 +71,6 @@ def check(
     else:
         _show(found)
     return WRONG if found.wrong else 0
-
-
-def parse_input(text: str) -> tuple[tuple[int, ...], str]:
-    """``3x32x32`` or ``16:int64`` as a shape without its batch and the name of a type. Raises ``UsageError``."""
-    sizes, _, kind = text.lower().replace("×", "x").partition(":")
-    kind = kind or "float32"
-    words = [word.strip() for word in sizes.split("x")]
-    if not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError("--input", repr(text), "sizes without the batch, such as 3x32x32", "--input 3x32x32")
-    known = ("float32", "float64", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
-    if kind not in known:
-        raise unknown_name("--input", kind, known)
-    return tuple(int(word) for word in words), kind
-
-
-def _examples(shapes: list[tuple[tuple[int, ...], str]]) -> Any:
-    import torch
-
-    from netwright.graph.tracing import InputSpec
-
-    specs = [InputSpec(shape, getattr(torch, kind)) for shape, kind in shapes]
-    return specs[0] if len(specs) == 1 else specs
-
-
-def _network(subject: str, shapes: list[tuple[int, ...]], trust: bool, out: Path) -> tuple[Any, tuple[int, ...]]:
-    """The network that a word names, and the shape of its input where that is known."""
-    from netwright.nn import keeping
-    from netwright.nn.zoo import NETWORKS, PUBLISHED
-
-    published = PUBLISHED.get(subject)
-    shape = shapes[0] if shapes else published.input_shape if published else ()
-    if ":" in subject or subject in NETWORKS:
-        if not shape:
-            raise UsageError(
-                "netwright check",
-                f"{subject} without --input",
-                "the shape of its input",
-                f"netwright check {subject} --gradients --input 3x32x32",
-            )
-        outputs = published.outputs if published else 10
-        record = keeping.describe(subject, shape, outputs, width="auto", depth="auto", dropout="auto", arguments={})
-        return keeping.build(record, trust=trust), shape
-    from netwright import workbench
-    from netwright.records import NetworkFile
-
-    try:
-        run = workbench.load(subject, folder=out, trust=trust)
-    except NetwrightError as error:
-        near = nearest(subject, NETWORKS)
-        if near is None or Path(subject).exists():
-            raise
-        raise UsageError(
-            "netwright check", f"{subject!r}", "a network by name, file.py:Name, or a run", near
-        ) from error
-    return run.network, run.files.read_record("network.json", NetworkFile).input_shape
 
 
 def _show(found: GradientCheck) -> None:
@@ -149,8 +96,8 @@ def _show(found: GradientCheck) -> None:
         printing.line(f"Wrong: the gradient of {names} (relative error above {found.tolerance:g})")
     else:
         printing.line(
-            f"Right: {len(found.rows)} tensors, {entries:,} entries, largest relative error {found.error:.1e} "
-            f"(limit {found.tolerance:g})"
+            f"Right: {len(found.rows)} tensors, {entries:,} entries; largest relative error beyond rounding "
+            f"{found.error:.1e} (limit {found.tolerance:g})"
         )
     for text in found.skipped:
         printing.note(f"not checked: {text}")

@@ -35,11 +35,11 @@ FLOOR = 1e-3  # errors are relative to at least this share of the tensor's large
 
 
 class GradientRow(Record, frozen=True, kw_only=True):
-    """One tensor. ``error`` is the largest relative error of ``checked`` entries that can be judged: at ``kinks``
-    there is no derivative, at ``unclear`` ones the differences contradict one another (a module that computes in
-    lower precision, or jumps). The error lies at ``where``: autograd says ``autograd``, the differences ``numeric``.
-    ``where`` is empty for the tensor as a whole, which is moved once along a random direction, so that entries that
-    were not drawn count too."""
+    """One tensor. ``error`` is the largest relative error, beyond what rounding can be, of the ``checked`` entries that
+    can be judged: at ``kinks`` there is no derivative, at ``unclear`` ones the differences contradict one another (a
+    module that computes in lower precision, or jumps). It lies at ``where``: autograd says ``autograd``, the
+    differences ``numeric``. ``where`` is empty for the tensor as a whole, which is moved once along a random direction,
+    so that entries that were not drawn count too."""
 
     name: str
     kind: Literal["input", "parameter"]

@@ -85,7 +85,7 @@ def weight_numbers(network: nn.Module, *, spectrum: bool = True, bins: int = BIN
     """The numbers of every parameter with a value, shared ones once, in the order of registration.
 
     Cost: a pass over the weights and, with ``spectrum``, rows · columns · min(rows, columns) multiply-adds in float64
-    a matrix, beside the eigenvalues of a min × min one: half a minute on one core for VGG-16's first dense layer,
+    a matrix, beside the eigenvalues of a min × min one: about a minute on one core for VGG-16's first dense layer,
     well under a second for most convolutions.
     """
     owners = {

@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+  local options_with_values='--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='check compare completion env explain init inspect list predict report runs train'
@@ -204,7 +204,7 @@ _netwright() {
           ;;
         "inspect")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--input" "--set" "--outputs" "--batch" "--training" "--optimizer" "--object-size" "--layers" "--caffe" "--explain" "--diff" "--weights" "--all" "--depth" "--html" "--markdown" "--csv" "--json" "--max-params" "--max-macs" "--max-memory" "--trust" "--out" "--help" "-h" "--version")
+            local -a _c=("--input" "--set" "--outputs" "--batch" "--training" "--optimizer" "--object-size" "--layers" "--caffe" "--explain" "--diff" "--weights" "--activations" "--effective-field" "--layer" "--equivariance" "--examples" "--all" "--depth" "--html" "--markdown" "--csv" "--json" "--max-params" "--max-macs" "--max-memory" "--trust" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -239,6 +239,12 @@ _netwright() {
                 ;;
               --explain)
                 COMPREPLY=()
+                ;;
+              --layer)
+                COMPREPLY=()
+                ;;
+              --examples)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
                 ;;
               --depth)
                 COMPREPLY=()

@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
     set -l all_commands 'check compare completion env explain init inspect list predict report runs train'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --explain --html --input --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -96,7 +96,7 @@ complete -c netwright -n '__fish_netwright_using_command check' -l help -d 'Disp
 complete -c netwright -n '__fish_netwright_using_command check' -s h -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command check' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command check' -l gradients -d 'compare autograd with finite differences in double precision'
-complete -c netwright -n '__fish_netwright_using_command check' -l input -r -d 'shape of an input without the batch, 3x32x32 or 16:int64; once for each input. …'
+complete -c netwright -n '__fish_netwright_using_command check' -l input -r -d 'shape of one input without the batch: 3x224x224, ids=16:int64; once for each in…'
 complete -c netwright -n '__fish_netwright_using_command check' -l entries -r -d 'so many entries of each tensor, drawn at random; 20'
 complete -c netwright -n '__fish_netwright_using_command check' -l eval -d 'in evaluation mode instead of training'
 complete -c netwright -n '__fish_netwright_using_command check' -l seed -r -d 'of the inputs and of the entries that are drawn; 0'
@@ -152,7 +152,12 @@ complete -c netwright -n '__fish_netwright_using_command inspect' -l layers -r -
 complete -c netwright -n '__fish_netwright_using_command inspect' -l caffe -d 'with --layers: pooling rounds up as Caffe does'
 complete -c netwright -n '__fish_netwright_using_command inspect' -l explain -r -d 'work out one layer: formulas with its numbers put in'
 complete -c netwright -n '__fish_netwright_using_command inspect' -l diff -d 'what differs between two networks'
-complete -c netwright -n '__fish_netwright_using_command inspect' -l weights -d 'norms, spectra and ranks of the weights instead'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l weights -d 'norms, spectra, ranks and first filters of the weights'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l activations -d 'what each layer makes of an example, as pictures (--html)'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l effective-field -d 'how far the last map really looks, by gradients; of another one with --layer'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l layer -r -d 'the layer of --effective-field'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l equivariance -d 'how far shifts of the input are followed, layer by layer'
+complete -c netwright -n '__fish_netwright_using_command inspect' -l examples -r -F -d 'files to look with; a run'\''s validation part if left out, noise without a run'
 complete -c netwright -n '__fish_netwright_using_command inspect' -l all -d 'every operation, reshapes and copies too'
 complete -c netwright -n '__fish_netwright_using_command inspect' -l depth -r -d 'sum up modules so many levels down'
 complete -c netwright -n '__fish_netwright_using_command inspect' -l html -r -F -d 'write a page with the drawing'

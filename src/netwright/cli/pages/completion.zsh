@@ -96,6 +96,11 @@ _netwright() {
           ;;
         inspect)
           case ${words[CURRENT]} in
+            --examples=*)
+              compset -P '--examples='
+              _files
+              return
+              ;;
             --html=*)
               compset -P '--html='
               _files
@@ -121,7 +126,12 @@ _netwright() {
             '--caffe[with --layers\: pooling rounds up as Caffe does]' \
             '*--explain[work out one layer\: formulas with its numbers put in]:explain' \
             '--diff[what differs between two networks]' \
-            '--weights[norms, spectra and ranks of the weights instead]' \
+            '--weights[norms, spectra, ranks and first filters of the weights]' \
+            '--activations[what each layer makes of an example, as pictures (--html)]' \
+            '--effective-field[how far the last map really looks, by gradients; of another one with --layer]' \
+            '*--layer[the layer of --effective-field]:layer' \
+            '--equivariance[how far shifts of the input are followed, layer by layer]' \
+            '*--examples[files to look with; a run'\''s validation part if left out, noise without a run]:examples:_files' \
             '--all[every operation, reshapes and copies too]' \
             '*--depth[sum up modules so many levels down]:depth' \
             '*--html[write a page with the drawing]:html:_files' \
@@ -248,7 +258,7 @@ _netwright() {
           _arguments \
             '1:a network by name, file.py\:Name, or a run' \
             '--gradients[compare autograd with finite differences in double precision]' \
-            '*--input[shape of an input without the batch, 3x32x32 or 16\:int64; once for each input. …]:input' \
+            '*--input[shape of one input without the batch\: 3x224x224, ids=16\:int64; once for each in…]:input' \
             '*--entries[so many entries of each tensor, drawn at random; 20]:entries' \
             '--eval[in evaluation mode instead of training]' \
             '*--seed[of the inputs and of the entries that are drawn; 0]:seed' \
