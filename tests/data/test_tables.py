@@ -1,45 +1,19 @@
 """Tables: every dialect gives the same cells, types and tasks follow values, faults are named by line and column."""
 
-import csv
 import datetime
 import gzip
 import io
-import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from small_tables import SMALL, file, names, raw, table
 
 from netwright.data import tables
-from netwright.data.examples import Examples
-from netwright.data.tables import date_features, parse_dates, read, rows
-from netwright.errors import DataError, MissingExtraError
+from netwright.data.tables import read, rows
+from netwright.errors import DataError
 from netwright.preprocess import Column, TablePreprocess, apply, measure
 from netwright.recipe.schema import Data
-
-SMALL = "age,work,pay\n39,State,low\n50,Self,high\n38,Private,low\n53,Private,high\n28,?,high\n"
-
-
-def file(folder: Path, text: str | bytes, name: str = "t.csv") -> Path:
-    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return folder / name
-
-
-def table(examples: Examples) -> TablePreprocess:
-    (record,) = examples.preprocess
-    assert isinstance(record, TablePreprocess)
-    return record
-
-
-def names(examples: Examples) -> list[str]:
-    return [column.name for column in table(examples).columns]
-
-
-def raw(examples: Examples) -> np.ndarray:
-    return np.asarray(examples.parts["train"].inputs[0])
-
 
 # ------------------------------------------------------------------------------------------------ meaning
 
@@ -54,101 +28,6 @@ def test_a_small_table_cell_by_cell(tmp_path: Path) -> None:
     assert raw(examples).dtype == np.float32
     assert (examples.task, examples.classes, examples.targets) == ("classification", ("high", "low"), ("pay",))
     assert examples.parts["train"].targets.tolist() == [1, 0, 1, 0, 0]
-
-
-DIALECTS = {
-    "semicolons": SMALL.replace(",", ";"),
-    "tabs": SMALL.replace(",", "\t"),
-    "bars": SMALL.replace(",", "|"),
-    "comma and space": SMALL.replace(",", ", "),
-    "runs of spaces": SMALL.replace(",", "   ").replace("\n39", "\n  39"),
-    "windows lines": SMALL.replace("\n", "\r\n"),
-    "old mac lines": SMALL.replace("\n", "\r"),
-    "no last newline": SMALL.rstrip("\n"),
-    "blank lines": SMALL.replace("\n", "\n\n") + "\n\n",
-    "quotes": "".join(",".join(f'"{cell}"' for cell in line.split(",")) + "\n" for line in SMALL.splitlines()),
-    "byte order mark": "\ufeff" + SMALL,
-    "comments": "| made by hand\n# twice\n\n" + SMALL,
-    "a hash before the names": "# " + SMALL,
-    "other words for missing": SMALL.replace("?", "NA"),
-}
-
-
-@pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_dialect_gives_the_same_cells(tmp_path: Path, dialect: str) -> None:
-    plain = read(Data(), file(tmp_path, SMALL))
-    other = read(Data(), file(tmp_path, DIALECTS[dialect], "other.txt"))
-    assert table(other) == table(plain)
-    assert np.array_equal(raw(other), raw(plain))
-    assert np.array_equal(other.parts["train"].targets, plain.parts["train"].targets)
-
-
-@pytest.mark.parametrize("content", [gzip.compress(SMALL.encode()), SMALL.encode("utf-16")])
-def test_compression_and_encoding(tmp_path: Path, content: bytes) -> None:
-    assert np.array_equal(raw(read(Data(), file(tmp_path, content))), raw(read(Data(), file(tmp_path, SMALL, "p.csv"))))
-
-
-CELLS = st.one_of(
-    st.floats(-1e6, 1e6, width=32).map(repr),
-    st.integers(-(10**6), 10**6).map(str),
-)
-TEXTS = st.sampled_from(["a", "b c", 'say "x"', "two\nlines", "x;y", "x,y", "ü"])
-
-
-@settings(max_examples=35, deadline=None)
-@given(
-    st.lists(st.tuples(CELLS, TEXTS, CELLS), min_size=4, max_size=40),
-    st.sampled_from([",", ";", "\t", "|"]),
-    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
-    st.sampled_from(["\n", "\r\n"]),
-)
-def test_what_is_written_is_read(
-    tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[str, str, str]], mark: str, quoting: int, end: str
-) -> None:
-    """Law: a table that the standard library writes comes back, value by value, and so do its line numbers."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, delimiter=mark, quoting=quoting, lineterminator=end)  # type: ignore[arg-type]
-    writer.writerow(["n", "t", "y"])
-    writer.writerows(cells)
-    path = file(tmp_path_factory.mktemp("t"), stream.getvalue())
-    examples = read(Data(task="regression", types={"n": "number", "t": "category", "y": "number"}), path)
-    number, text = table(examples).columns
-    assert np.array_equal(raw(examples)[:, 0], np.array([float(n) for n, _, _ in cells], np.float32))
-    assert [text.categories[int(code)] for code in raw(examples)[:, 1]] == [t for _, t, _ in cells]
-    assert np.array_equal(examples.parts["train"].targets[:, 0], np.array([float(y) for _, _, y in cells], np.float32))
-    assert number.name == "n"
-    again, places = rows(io.StringIO(stream.getvalue(), newline=""), table(examples))
-    assert np.array_equal(again, raw(examples))
-    lines = stream.getvalue().replace("\r\n", "\n")
-    ends = itertools.accumulate([1] + [1 + t.count("\n") for _, t, _ in cells])
-    assert places == tuple(f"line {line}" for line in list(ends)[1:])
-    assert lines.count("\n") == int(places[-1].split()[1])
-
-
-def test_decimal_commas_where_the_semicolon_divides(tmp_path: Path) -> None:
-    examples = read(Data(), file(tmp_path, "a;b;y\n1,5;2;0,25\n-3,25;4;0,5\n1;7;0,125\n"))
-    assert raw(examples).tolist() == [[1.5, 2], [-3.25, 4], [1, 7]]
-    assert examples.parts["train"].targets.tolist() == [[0.25], [0.5], [0.125]]
-
-
-@pytest.mark.parametrize(
-    ("text", "header"),
-    [
-        ("1,2,3\n4,5,6\n", False),
-        ("a,b,c\n4,5,6\n", True),
-        ("x,y,z\nx,y,w\nv,y,z\n", False),
-        ("colour,shape,kind\nred,round,a\nblue,round,b\nred,flat,a\n", True),
-        ("39, State, <=50K\n50, Self, >50K\n38, Private, <=50K\n", False),
-        ("2015,2016,name\n1,2,b\n3,4,b\n", False),
-    ],
-)
-def test_whether_the_first_row_holds_names(tmp_path: Path, text: str, header: bool) -> None:
-    count = text.count("\n")
-    examples = read(Data(), file(tmp_path, text))
-    assert len(examples.parts["train"]) == count - header
-    assert (names(examples)[0] == "column_1") is not header
-    other = read(Data(header=not header, task="classification", types={}), file(tmp_path, text))
-    assert len(other.parts["train"]) == count - (not header)
 
 
 @pytest.mark.parametrize(
@@ -257,34 +136,6 @@ def test_a_missing_target_stops(tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ dates
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.datetimes(datetime.datetime(1600, 1, 1), datetime.datetime(2400, 1, 1)))
-def test_features_of_a_date(moment: datetime.datetime) -> None:
-    """Against the standard library's calendar."""
-    moment = moment.replace(microsecond=0)
-    dates = parse_dates([moment.isoformat(), moment.isoformat(" "), moment.isoformat() + "+02:00", "?"])
-    assert dates is not None
-    assert np.isnat(dates[3])
-    assert dates[0] == dates[1] == dates[2] == np.datetime64(moment, "ms")
-    features = {name: float(values[0]) for name, values in date_features(dates).items()}
-    start, end = (datetime.datetime(moment.year + more, 1, 1) for more in (0, 1))
-    in_day = (moment - moment.replace(hour=0, minute=0, second=0)).total_seconds() / 86400
-    circles = {
-        "year": (moment - start) / (end - start), "week": (moment.weekday() + in_day) / 7, "day": in_day,
-    }  # fmt: skip
-    assert features["years"] == pytest.approx(moment.year - 2000 + circles["year"], abs=1e-9)
-    for name, place in circles.items():
-        assert features[f"{name}-sin"] == pytest.approx(np.sin(2 * np.pi * place), abs=1e-9)
-        assert features[f"{name}-cos"] == pytest.approx(np.cos(2 * np.pi * place), abs=1e-9)
-
-
-@pytest.mark.parametrize(
-    "text", ["2016-13", "2016-02-30", "16-01-01", "2016-1-1", "today", "2016-01-01 25:00", "2016", ""]
-)
-def test_what_is_no_date(text: str) -> None:
-    assert parse_dates([text]) is None
 
 
 def test_only_what_varies_becomes_a_column(tmp_path: Path) -> None:
@@ -422,24 +273,6 @@ def test_faults_of_a_file(tmp_path: Path, text: str | bytes, words: str) -> None
         read(Data(), file(tmp_path, text))
 
 
-@settings(max_examples=120, deadline=None)
-@given(st.text('ab1.,;|\t" \n?-#\0é', max_size=60), st.sampled_from([Data(), Data(header=True), Data(missing="mean")]))
-def test_any_text_is_a_table_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, text: str, options: Data
-) -> None:
-    path = file(tmp_path_factory.getbasetemp(), text, "any.csv")
-    try:
-        examples = read(options, path)
-    except DataError as error:
-        assert str(path) in str(error)  # noqa: PT017
-        return
-    part = examples.parts["train"]
-    assert raw(examples).shape == (len(part.targets), len(table(examples).columns))
-    cells, places = rows(path, table(examples), missing=options.missing, header=options.header)
-    assert np.array_equal(cells, raw(examples), equal_nan=True)
-    assert len(set(places)) == len(part)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -453,86 +286,6 @@ def test_any_text_is_a_table_or_a_data_error(
 def test_faults_of_a_recipe(tmp_path: Path, options: Data, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read(options, file(tmp_path, SMALL))
-
-
-def test_a_text_far_below_makes_a_column_of_texts(tmp_path: Path) -> None:
-    """Types follow the whole file, not its first rows; lines are counted over quoted newlines too."""
-    lines = [f"{i % 7},{i % 5},{i}.5" for i in range(1800)]
-    lines[1500] = '"three\nlines\nhere",1,7.5'
-    path = file(tmp_path, "a,b,y\n" + "\n".join(lines) + "\n")
-    number = read(Data(), file(tmp_path, "a,b,y\n" + "\n".join(lines[:1500]), "n.csv"))
-    assert [column.kind for column in table(number).columns] == ["number", "number"]
-    examples = read(Data(), path)
-    assert table(examples).columns[0].categories == ("0", "1", "2", "3", "4", "5", "6", "three\nlines\nhere")
-    lines[1700] = "1,2"
-    with pytest.raises(DataError, match="line 1704: got 2 cells"):
-        read(Data(), file(tmp_path, "a,b,y\n" + "\n".join(lines)))
-    lines[1700] = "1,?,2.5"
-    with pytest.raises(DataError, match="column 'b', line 1704: got a missing number"):
-        read(Data(), file(tmp_path, "a,b,y\n" + "\n".join(lines)))
-    lines[1700] = "1,1_000,2.5"
-    with pytest.raises(DataError, match="column 'b', line 1704: got '1_000'"):
-        read(Data(types={"b": "number"}), file(tmp_path, "a,b,y\n" + "\n".join(lines)))
-
-
-def test_faults_far_below_in_a_table_of_numbers(tmp_path: Path) -> None:
-    """The fast way through lines of nothing but numbers gives way to the one that explains."""
-    lines = [f"{i % 7},{i % 5},{i}.5" for i in range(1800)]
-    path = file(tmp_path, "a,b,y\n" + "\n".join([*lines[:900], "", "  ", *lines[900:]]) + "\n\n")
-    assert np.array_equal(raw(read(Data(), path))[:, 0], np.arange(1800) % 7)
-    _, places = rows(path, table(read(Data(), path)))
-    assert (places[899], places[900]) == ("line 901", "line 904")
-    short = [line.rpartition(",")[0] for line in lines[1000:]]
-    with pytest.raises(DataError, match="line 1002: got 2 cells, expected 3"):
-        read(Data(), file(tmp_path, "a,b,y\n" + "\n".join(lines[:1000] + short)))
-    with pytest.raises(DataError, match="column 'b', line 1202: got inf"):
-        read(Data(), file(tmp_path, "a,b,y\n" + "\n".join([*lines[:1200], "1,inf,2", *lines[1200:]])))
-
-
-# ------------------------------------------------------------------------------------------------ Parquet
-
-
-def test_parquet_is_read_as_its_csv(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    days = [datetime.date(2020, 1, 1) + datetime.timedelta(5 * i) for i in range(40)]
-    columns = {
-        "n": [i * 0.25 for i in range(40)], "i": list(range(40, 0, -1)), "d": days,
-        "b": [i % 3 == 0 for i in range(40)], "t": [None if i == 7 else "uvw"[i % 3] for i in range(40)],
-        "y": ["no", "yes"] * 20,
-    }  # fmt: skip
-    parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet")
-    lines = [",".join("" if cell is None else str(cell) for cell in row) for row in zip(*columns.values(), strict=True)]
-    plain = read(Data(), file(tmp_path, ",".join(columns) + "\n" + "\n".join(lines)))
-    examples = read(Data(), tmp_path / "t.parquet")
-    assert table(examples) == table(plain)
-    assert np.array_equal(raw(examples), raw(plain))
-    assert np.array_equal(examples.parts["train"].targets, plain.parts["train"].targets)
-    cells, places = rows(tmp_path / "t.parquet", table(plain))
-    assert np.array_equal(cells, raw(plain))
-    assert places[:2] == ("row 1", "row 2")
-    again = read(Data(), tmp_path / "t.parquet", plain)
-    assert np.array_equal(raw(again), raw(plain))
-
-
-def test_faults_of_parquet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
-    path = tmp_path / "t.parquet"
-    parquet.write_table(pyarrow.table({"a": [1.0, None], "y": [0.5, 1.5]}), path)
-    with pytest.raises(DataError, match="column 'a', row 2: got a missing number"):
-        read(Data(), path)
-    parquet.write_table(pyarrow.table({"a": [[1], [2]], "y": [0.5, 1.5]}), path)
-    with pytest.raises(DataError, match="column 'a': got values of type list"):
-        read(Data(), path)
-    path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DataError, match="cannot be read"):
-        read(Data(), path)
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    with pytest.raises(MissingExtraError, match=r"netwright\[parquet\]"):
-        read(Data(), path)
 
 
 @pytest.mark.parametrize("dotted", ["train", "test"])

@@ -54,7 +54,7 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     """The sounds below ``path``; every class, rate and length as in ``like`` where that is given."""
     if options.task not in ("auto", "classification"):
         raise DataError(
-            "data.task", options.task, "classification: sounds have one class each", "data.task=classification"
+            "data.task", options.task, "classification: sounds have one class each", "--set data.task=classification"
         )
     trained = like.preprocess[0] if like is not None else None
     if trained is not None and not isinstance(trained, SeriesPreprocess):
