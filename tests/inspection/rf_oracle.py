@@ -48,9 +48,7 @@ class Chain(nn.Module):
         self.branches = nn.ModuleList()
         self.places: list[int] = []
         for step in steps:
-            if step[0] == "conv":
-                self._weigh(step[1])
-            elif step[0] == "deconv":
+            if step[0] in ("conv", "deconv"):
                 self._weigh(step[1])
             elif step[0] in ("add", "concat"):
                 self.places.append(len(self.branches))
@@ -126,12 +124,12 @@ def propagate(steps: tuple[Step, ...], read: Sets) -> Sets:
             _, k, s, p, d = step
             padded = dict(enumerate(read, p))
             length = (len(read) + 2 * p - d * (k - 1) - 1) // s + 1
-            read = [frozenset().union(*(padded.get(o * s + d * t, frozenset()) for t in range(k))) for o in range(length)]
+            read = [_together(padded, range(o * s, o * s + d * k, d)) for o in range(length)]
         elif kind == "pool":
             _, k, s, p, ceil = step
             length = F.avg_pool1d(torch.zeros(1, 1, len(read)), k, s, p, ceil).shape[2]
             padded = dict(enumerate(read, p))
-            read = [frozenset().union(*(padded.get(o * s + t, frozenset()) for t in range(k))) for o in range(length)]
+            read = [_together(padded, range(o * s, o * s + k)) for o in range(length)]
         elif kind == "deconv":
             _, k, s, p, more, d = step
             written: dict[int, set[int]] = {}
@@ -148,6 +146,10 @@ def propagate(steps: tuple[Step, ...], read: Sets) -> Sets:
                 for o in range(response.shape[1])
             ]
     return read
+
+
+def _together(read: dict[int, frozenset[int]], positions: range) -> frozenset[int]:
+    return frozenset().union(*(read.get(position, frozenset()) for position in positions))
 
 
 def pixels(steps: tuple[Step, ...], length: int) -> Sets:

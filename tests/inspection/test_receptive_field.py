@@ -1,6 +1,6 @@
 """Receptive fields: three independent derivations (pixel sets, gradients, published tables) and the numeric traps."""
 
-import csv
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import shared_folder
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from rf_oracle import Chain, Step, add, chains, conv, deconv, pixels, pool
 from torch import Tensor, nn
 
+from conftest import shared_folder
 from netwright.errors import UsageError
 from netwright.graph import operations as table
 from netwright.graph.structure import Graph
@@ -84,18 +84,18 @@ def test_the_law_is_what_inner_positions_read(steps: tuple[Step, ...]) -> None:
     expected = pixels(steps, length)
     assume(field.stride is not None and field.size is not None and field.size < length // 4 and len(expected) > 36)
     assume(field.shift is not None)  # with misaligned strides there is no law
-    inner = [read for read in expected[len(expected) // 3 : 2 * len(expected) // 3]]
+    inner = expected[len(expected) // 3 : 2 * len(expected) // 3]
     assert {max(read, default=-1) - min(read, default=0) + 1 for read in inner} == set(field.phases)
     assert max(map(len, inner)) == field.covered
     if all(inner):
         centers = [(max(read) + min(read)) / 2 for read in inner]
-        assert {b - a for a, b in zip(centers, centers[1:], strict=False)} == set(field.steps)
+        assert {b - a for a, b in itertools.pairwise(centers)} == set(field.steps)
         unevenness = 2 * max(map(abs, field.steps)) / (len(inner) - 1)
         assert (centers[-1] - centers[0]) / (len(centers) - 1) == pytest.approx(field.stride, abs=unevenness)
-    # the first position reads a border, but only what lies beyond it is cut off
     assert field.offset is not None
-    if expected[0] and len(field.phases) == 1 and field.covered == field.size:
-        assert min(expected[0]) == max(field.offset, 0) or field.offset < 0
+    if len(field.phases) == len(field.steps) == 1:
+        first = len(expected) // 3
+        assert all(min(read) == field.offset + (first + at) * field.stride for at, read in enumerate(inner))
 
 
 # ---- (c) gradients
@@ -250,6 +250,29 @@ def test_gradients_of_constructions(name: str) -> None:
     assert not field_of(network, (2, 12, 12)).unknown
 
 
+class Weighed(nn.Module):
+    """A parameter on either side of a product, and one among the operands of an einsum."""
+
+    def __init__(self, side: str) -> None:
+        super().__init__()
+        self.side = side
+        self.weight = nn.Parameter(torch.rand({"left": (3, 8), "right": (6, 5)}.get(side, (6, 8, 4))) + 0.1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (N, 2, 16, 12) → (N, 2, 8, 6) →
+        x = F.avg_pool2d(x, 2)
+        if self.side == "left":
+            return self.weight @ x
+        return x @ self.weight if self.side == "right" else torch.einsum("who,nchw->ncho", self.weight, x)
+
+
+@pytest.mark.parametrize(("side", "whole"), [("left", (True, False)), ("right", (False, True)), ("sum", (False, True))])
+def test_products_with_parameters(side: str, whole: tuple[bool, bool]) -> None:
+    torch.manual_seed(0)
+    network = Weighed(side)
+    agrees_with_gradients(network, (2, 16, 12))
+    assert field_of(network, (2, 16, 12)).whole == whole
+
+
 class Sequence2(nn.Module):
     """(N, T, 4) → (N, T, 4) by a recurrent layer or attention behind a convolution."""
 
@@ -367,7 +390,8 @@ def test_graphs_of_the_reference() -> None:
     assert "strides 2 vs 1" in cases["network_3"]["error"]
     nine, eight = (field_of(Google("network_4"), (1, size, size)).axis(0) for size in (9, 8))
     assert (nine.size, nine.stride, nine.padding) == tuple(cases["network_4, input 9x9"].values())
-    assert (nine.size, nine.stride) == (cases["network_4, size unknown"]["rf"], cases["network_4, size unknown"]["stride"])
+    unknown = cases["network_4, size unknown"]
+    assert (nine.size, nine.stride, unknown["pad"]) == (unknown["rf"], unknown["stride"], None)
     assert nine.aligned
     assert (eight.aligned, eight.shift) == (False, 1)
     assert "misaligned" in cases["network_4, input 8x8"]["error"]
@@ -389,3 +413,87 @@ def test_misalignment_stays_said_and_names_the_sum() -> None:
     assert graph.operation(field.misaligned_at).kind in ("stack", "add")
     assert (field.axis(0).size, field.axis(0).offset) == (7, -3)  # the hull of -1 … 1 and 0 … 1, and a stride each way
     assert of_chain((add((conv(3, 1, 1),), ()),), 20).aligned
+
+
+# ---- what cannot be followed, and what is there
+
+
+class Strange(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.avg_pool2d(x, 2)
+        return F.max_pool2d(torch.linalg.svd(x).U, 2)
+
+
+def test_what_cannot_be_followed_is_named() -> None:
+    graph = trace(Strange(), (1, 8, 8))
+    fields = receptive_fields(graph)
+    field = fields[graph.outputs[0]]
+    assert [operation.name for operation in graph.unfollowed()] == [field.unknown]
+    assert field.size == (None, None)
+    assert fields["avg_pool2d_1"].size == (2, 2)
+    assert pixels_read(graph, graph.outputs[0], (0, 0, 0, 0)) is None
+
+
+def test_every_kind_that_the_graph_knows_has_a_rule_or_says_unknown() -> None:
+    """The tables of kinds are two; a kind that is position by position in one is so in the other."""
+    assert table.ELEMENTWISE <= field_rules.ELEMENTWISE
+    assert table.ACTIVATIONS <= field_rules.ELEMENTWISE
+    assert table.LOSSES == field_rules.LOSSES
+    assert table.FACTORIES_LIKE == field_rules.VALUES_UNREAD
+    assert not field_rules.ELEMENTWISE & table.INDIRECT - {"tril", "triu"}
+    assert not set(field_rules.RULES) & field_rules.ELEMENTWISE
+    written = {kind for kind in table.ALONG_DIM if kind not in field_rules.RULES}
+    assert not written
+
+
+def test_several_inputs() -> None:
+    class Two(nn.Module):
+        def forward(self, numbers: Tensor, picture: Tensor) -> Tensor:
+            return F.avg_pool2d(picture, 3, 2) * numbers.sum(1)[:, None, None, None]
+
+    graph = trace(Two(), [(4,), (1, 9, 9)])
+    output = graph.outputs[0]
+    assert receptive_fields(graph)[output].input == graph.inputs[1]
+    assert receptive_fields(graph)[output].size == (3, 3)
+    assert receptive_fields(graph, graph.inputs[0])[output].size == (4,)
+    assert receptive_fields(graph, graph.inputs[0])[output].whole == (True,)
+    with pytest.raises(UsageError, match="numbrs"):
+        receptive_fields(graph, "numbrs")
+
+
+def test_sequences_have_their_steps_as_axis() -> None:
+    """(N, T, D) for dense layers, integers (N, T) for embeddings, (N, C, L) for convolutions."""
+    tokens = trace(nn.Sequential(nn.Embedding(9, 4), Attended()), InputSpec((7,), torch.int64))
+    assert receptive_fields(tokens)["0"].size == (1,)
+    assert receptive_fields(tokens)[tokens.outputs[0]].whole == (True,)
+    assert spatial_axes(trace(nn.Sequential(nn.Linear(4, 2)), (7, 4)), "input") == (1,)
+    assert spatial_axes(trace(nn.Sequential(nn.Conv1d(4, 2, 3)), (4, 7)), "input") == (2,)
+
+
+def published_network(name: str, **arguments: Any) -> Graph:
+    known = PUBLISHED[name]
+    with torch.device("meta"):
+        network = known.build(known.input_shape, known.outputs, **arguments)
+    return trace(network, known.input_shape)
+
+
+def test_a_window_of_patches_before_attention_and_after() -> None:
+    graph = published_network("vit_b_16", depth=2)
+    fields = receptive_fields(graph)
+    assert fields["patches"].axis(0).stride == 16
+    patches = next(name for name in fields if "permute" in name)
+    assert (fields[patches].size, fields[patches].stride) == ((16, 16), (16, 16))
+    assert fields[graph.outputs[0]].whole == (True, True)
+    assert fields[graph.outputs[0]].size == (224, 224)
+    assert fields[graph.outputs[0]].stride == (None, None)
+
+
+def test_a_record_survives_json() -> None:
+    fields = receptive_fields(published_network("lenet5_1998"))
+    for field in fields.values():
+        assert ReceptiveField.from_json(field.to_json()) == field
+
+
+def test_training_keeps_batch_norm_local() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    assert field_of(network, (1, 9, 9), training=True).size == (3, 3)

@@ -108,14 +108,14 @@ class LayerSize(Record, frozen=True, kw_only=True):
     macs: int | None = None
 
 
-GRAMMAR = """conv K [sS] [pP | pBEFORE:AFTER | same] [dD] [gGROUPS | depthwise] [xCHANNELS] [nobias], pool K [sS] [pP]
-[ceil | floor], avgpool K …, deconv K [sS] [pP] [oOUTPUTPADDING] [dD] [gGROUPS] [xCHANNELS], up FACTOR [nearest |
-linear | cubic], adaptive N, global, fc N, pad P; K, S, P, D may be HxW; *N repeats; NAME: names a layer"""
+GRAMMAR = """conv K [sS] [pP | pBEFORE:AFTER | same | valid] [dD] [gGROUPS | depthwise] [xCHANNELS] [nobias],
+pool K [sS] [pP] [ceil | floor], avgpool K …, deconv K [sS] [pP] [oOUTPUTPADDING] [dD] [gGROUPS] [xCHANNELS],
+up FACTOR [nearest | linear | cubic], adaptive N, global, fc N, pad P; K, S, P, D may be HxW; *N repeats; NAME: names"""
 _OPTIONS = {  # kind → what may follow
-    "conv": ("s", "p", "same", "d", "g", "depthwise", "x", "nobias"),
+    "conv": ("s", "p", "same", "valid", "d", "g", "depthwise", "x", "nobias"),
     "deconv": ("s", "p", "o", "d", "g", "depthwise", "x", "nobias"),
-    "pool": ("s", "p", "same", "d", "ceil", "floor"),
-    "avgpool": ("s", "p", "same", "ceil", "floor"),
+    "pool": ("s", "p", "same", "valid", "d", "ceil", "floor"),
+    "avgpool": ("s", "p", "same", "valid", "ceil", "floor"),
     "up": ("nearest", "linear", "cubic"),
     "adaptive": (),
     "global": (),
@@ -250,8 +250,9 @@ def _item(where: str, text: str) -> _Item:
         _main_number(item, arguments.pop(0))
     for word in arguments:
         _option(item, word)
-    if "p" in item.values and "same" in item.words:
-        raise UsageError(where, "p and same", "one of them")
+    paddings = [word for word in ("same", "valid") if word in item.words] + ["p"] * ("p" in item.values)
+    if len(paddings) > 1:
+        raise UsageError(where, " and ".join(sorted(paddings)), "one of them")
     return item
 
 
