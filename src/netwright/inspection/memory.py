@@ -110,8 +110,9 @@ def training_memory(
             ledger = _Ledger(network)
             ledger.own("weights", (value for value in state.values() if isinstance(value, nn.Parameter)))
             ledger.own("buffers", (value for value in state.values() if not isinstance(value, nn.Parameter)))
-            ledger.own("inputs", _tensors((args, kwargs)))
-            _step(network, state, parameters, args, kwargs, build, loss, _fake(target, batch), ledger)
+            target = _fake(target, batch)
+            ledger.own("inputs", _tensors((args, kwargs, target)))
+            _step(network, state, parameters, args, kwargs, build, loss, target, ledger)
     return ledger.record(batch, name)
 
 
@@ -410,12 +411,8 @@ def _recurrent_workspace(args: tuple[Any, ...]) -> int:
             return int(found[3].nbytes)
 
     one, longer, wider, both = kept(1, 1), kept(2, 1), kept(1, 2), kept(2, 2)
-    return (
-        one
-        + (steps - 1) * (longer - one)
-        + (examples - 1) * (wider - one)
-        + (steps - 1) * (examples - 1) * (both - longer - wider + one)
-    )
+    more, wide = int(steps) - 1, int(examples) - 1
+    return one + more * (longer - one) + wide * (wider - one) + more * wide * (both - longer - wider + one)
 
 
 def _notes(node: Any) -> dict[str, Any]:
