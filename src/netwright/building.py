@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from netwright.data.augmenting import Augmenter
+from netwright.data.batch_sources import BatchSource
 from netwright.data.examples import Examples
-from netwright.data.handed import BatchSource
 from netwright.data.loading import ArrayBatches
 from netwright.errors import RecipeError
 from netwright.nn import keeping

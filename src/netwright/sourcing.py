@@ -14,9 +14,9 @@ from torch import nn
 
 from netwright import building
 from netwright.building import Loss, Material
+from netwright.data.batch_sources import LoaderBatches
 from netwright.data.examples import Examples
 from netwright.data.examples import facts as facts_of_examples
-from netwright.data.handed import LoaderBatches
 from netwright.data.loading import Batches
 from netwright.errors import DataError, RecipeError
 from netwright.preprocess import ImagePreprocess, InputFile, input_shape
