@@ -17,7 +17,7 @@ from filled import confusion, gallery, pictures, run_directory
 
 from netwright.errors import RunError
 from netwright.records import Evidence, Finding, Remedy
-from netwright.reporting import contents, sections
+from netwright.reporting import contents, measures
 from netwright.reporting.page import TEMPLATES, write_report
 from netwright.runs import RunDirectory
 
@@ -390,7 +390,7 @@ def test_a_section_that_fails_is_left_out_and_the_others_stay(whole: Path, monke
     def planted(*unused: object, **named: object) -> str:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(sections.charts, "matrix", planted)
+    monkeypatch.setattr(measures.charts, "matrix", planted)
     _, page = report(whole)
     assert "classes" not in page.sections()
     assert "confusion matrix : planted" in page.text
@@ -435,12 +435,6 @@ def luminance(colour: str) -> float:
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def test_wilsons_interval_agrees_with_known_values() -> None:
-    assert sections.wilson(0, 0) == (0.0, 1.0)
-    assert sections.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-3)  # Newcombe (1998), table I
-    assert sections.wilson(10, 10)[1] == 1.0
 
 
 def test_contents_name_what_cannot_be_read(whole: Path) -> None:

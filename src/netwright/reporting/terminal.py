@@ -175,9 +175,9 @@ def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ())
 
 def _sentence(run: RunSummary) -> str:
     """The report's headline; what its directory does not say is not claimed."""
-    from netwright.reporting import contents, sections  # with NumPy, for which a listing should not wait
+    from netwright.reporting import contents, heading  # with NumPy, for which a listing should not wait
 
     try:
-        return sections.headline(contents.read(Path(run.directory)))
+        return heading.headline(contents.read(Path(run.directory)))
     except NetwrightError:
         return sentences.headline(run)

@@ -1,0 +1,156 @@
+"""The beginning of a report: the headline, the facts below it, and the findings. No torch."""
+
+from __future__ import annotations
+
+import math
+
+from markupsafe import Markup, escape
+
+from netwright.records import Finding
+from netwright.reporting import formatting, sentences
+from netwright.reporting.contents import Confusion, Contents
+from netwright.reporting.pieces import SPLIT_NAMES, SPLITS, Section, count_for, example_counts, key_entry
+
+FINDINGS_SHOWN, EVIDENCE_SHOWN, REMEDIES_SHOWN = 24, 8, 6
+STATES = {
+    "finished": "finished",
+    "running": "still training",
+    "interrupted": "interrupted",
+    "empty": "no epoch finished yet",
+    "damaged": "damaged",
+}
+SEVERITY_ORDER = {"error": 0, "warning": 1, "note": 2}
+
+
+def head(contents: Contents) -> Section:
+    """The sentence and the key numbers."""
+    run, sentence = contents.summary, headline(contents)
+    part, metrics = sentences.spoken_for(run.metrics)
+    telling = sentences.telling(metrics)
+    number = formatting.metric(telling, metrics.get(telling), 3)
+    return {
+        "name": contents.directory.name,
+        "state": run.state,
+        "state_text": STATES[run.state],
+        "started": formatting.clipped(run.started.replace("T", " ")[:16], 40),
+        "headline": sentence,
+        "headline_html": _emphasised(sentence, number),
+        "facts": _facts(contents, part, metrics),
+    }
+
+
+def headline(contents: Contents) -> str:
+    """What the run says in one sentence."""
+    spoken = _spoken(contents)
+    targets = contents.inputs.targets if contents.inputs else ()
+    return sentences.headline(
+        contents.summary,
+        epochs=contents.planned_epochs,
+        examples=spoken.total if spoken else 0,
+        guessing=spoken.guessing if spoken else None,
+        target=targets[0] if len(targets) == 1 and contents.task == "regression" else "",
+    )
+
+
+def _spoken(contents: Contents) -> Confusion | None:
+    """The confusions, if they are of the part of the data that speaks for the run."""
+    part, _ = sentences.spoken_for(contents.summary.metrics)
+    return contents.confusion if contents.confusion and contents.confusion.split == part else None
+
+
+def _emphasised(sentence: str, number: str) -> Markup:
+    before, found, after = sentence.partition(f" {number} ")
+    marked = Markup("{} <em>{}</em> {}").format(before, number, after) if found else escape(sentence)
+    return marked.replace("held-out", Markup('<span class="whole">held-out</span>'))
+
+
+def _fact(value: str, label: str, note: str = "") -> Section:
+    value, note = (text.replace(" %", "\u00a0%") for text in (value, note))
+    return {"value": value, "label": label, "note": note}
+
+
+def _facts(contents: Contents, part: str, metrics: sentences.Metrics) -> list[Section]:
+    run, spoken = contents.summary, _spoken(contents)
+    facts = []
+    shown = [name for name in ("accuracy", sentences.telling(metrics), "r2", "mae", "loss") if name in metrics]
+    for name in list(dict.fromkeys(shown))[:3]:
+        notes = []
+        if name == "accuracy" and spoken and spoken.total:
+            low, high = wilson(spoken.right, spoken.total)
+            notes.append(f"{formatting.count(spoken.total - spoken.right)} of {formatting.count(spoken.total)} wrong")
+            notes.append(f"95 % interval {100 * low:.1f} – {100 * high:.1f} %")
+        if part == "test" and (other := run.metrics.get("validation", {}).get(name)) is not None:
+            notes.append(f"validation {formatting.metric(name, other, 3)}")
+        label = "right" if name == "accuracy" else formatting.metric_name(name)
+        value = formatting.metric(name, metrics[name], 3)
+        facts.append(_fact(value, f"{label}, {SPLIT_NAMES[part]}", "; ".join(notes)))
+    if spoken and spoken.guessing is not None:
+        facts.append(_fact(formatting.percent(spoken.guessing), "by guessing", "always saying the most frequent class"))
+    if run.seconds:
+        counted = [formatting.plural(run.epochs, "epoch"), formatting.plural(run.step, "step")]
+        facts.append(_fact(formatting.duration(run.seconds), "of training", ", ".join(counted)))
+    counts = example_counts(contents)
+    if counts.get("train"):
+        held_out = [count_for(counts, split) for split in SPLITS[1:] if counts.get(split)]
+        facts.append(_fact(formatting.count(counts["train"]), "training examples", ", ".join(held_out)))
+    return facts
+
+
+def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a share (E. B. Wilson, 1927); 1.96 deviations: 95 %."""
+    if not total:
+        return 0.0, 1.0
+    share, square = right / total, deviations**2
+    middle = (share + square / (2 * total)) / (1 + square / total)
+    half = deviations / (1 + square / total) * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+# ------------------------------------------------------------------------------------------------ findings
+
+
+def findings(contents: Contents) -> Section | None:
+    """Root causes first, each followed by what it explains; silenced ones by their names."""
+    if not contents.findings:
+        return None
+    latest = list({(each.code, each.layer, each.where): each for each in contents.findings}.values())
+    active = [finding for finding in latest if not finding.ignored]
+    codes = {finding.code for finding in active}
+    active.sort(key=lambda each: (each.because_of in codes, SEVERITY_ORDER[each.severity], -each.confidence))
+    silenced = [f"{each.code} ({formatting.clipped(each.ignored, 120)})" for each in latest if each.ignored]
+    roots = sum(each.because_of not in codes for each in active)
+    lead = f"{formatting.plural(len(active), 'finding')}." if active else "Nothing beyond what the recipe silences."
+    if active and roots < len(active):
+        lead = f"{formatting.plural(len(active), 'finding')}; root causes ({roots}) come first."
+    return {
+        "lead": lead,
+        "shown": [_finding(each) for each in active[:FINDINGS_SHOWN]],
+        "more": max(0, len(active) - FINDINGS_SHOWN),
+        "silenced": silenced[:FINDINGS_SHOWN],
+    }
+
+
+def _finding(finding: Finding) -> Section:
+    seen = []
+    for evidence in finding.evidence[:EVIDENCE_SHOWN]:
+        at = f", step {formatting.count(evidence.step)}" if evidence.step is not None else ""
+        value = f"{formatting.short(evidence.value)} {formatting.clipped(evidence.unit, 40)}".rstrip()
+        expected = formatting.clipped(evidence.expected, 200)
+        seen.append({"what": formatting.clipped(evidence.what, 200) + at, "value": value, "expected": expected})
+    remedies = []
+    for remedy in finding.remedies[:REMEDIES_SHOWN]:
+        entries = [key_entry(key, value) for key, value in list(remedy.change.items())[:REMEDIES_SHOWN]]
+        changes = [f"{entry['key']} = {entry['value']}" for entry in entries]
+        remedies.append({"text": formatting.clipped(remedy.text, 400), "changes": changes})
+    return {
+        "code": formatting.clipped(finding.code, 80),
+        "severity": finding.severity,
+        "where": formatting.clipped(finding.where, 200),
+        "layer": formatting.clipped(finding.layer, 120) if finding.layer != finding.where else "",
+        "seen": seen,
+        "expected": formatting.clipped(finding.expected, 300),
+        "cause": formatting.clipped(finding.cause, 600),
+        "because_of": finding.because_of,
+        "remedies": remedies,
+        "confirmed": formatting.clipped(finding.confirmed_by, 300),
+    }
