@@ -9,7 +9,7 @@ strides or centres are misaligned. ``pixels_read`` has borders instead: what one
 The channels of a tensor are taken together: what any of them reads. A norm with running statistics is local, also in a
 graph traced for training; layer norm mixes the axes that it normalises, group and instance norm all spatial axes.
 
-Cost: linear in the operations; some 20 µs an operation and axis.
+Cost: linear in the operations; some 100 µs an operation and axis (10,000 convolutions and activations: 2.3 s).
 """
 
 from __future__ import annotations
