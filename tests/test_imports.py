@@ -40,7 +40,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "files", "recipe", "runs", "reporting", "preprocess/records", "preprocess/with_numpy",
-    "graph/structure",
+    "graph/structure", "inspection/cost", "inspection/receptive_field", "inspection/sizes", "inspection/sheet",
+    "inspection/advice",
 )  # fmt: skip
 
 

@@ -7,7 +7,10 @@ from netwright.errors import NetworkError
 from netwright.nn.zoo import NETWORKS, SMALL
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+PICTURES = sorted(name for name in SMALL if name != "small_resnet1d")
+
+
+@pytest.mark.parametrize("name", PICTURES)
 @pytest.mark.parametrize("size", [8, 12, 16, 28, 31, 32, 48, 64])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_network_fits_every_promised_size(name: str, size: int, channels: int) -> None:
@@ -15,15 +18,29 @@ def test_every_network_fits_every_promised_size(name: str, size: int, channels: 
     assert network(torch.zeros(2, channels, size, size)).shape == (2, 7)
 
 
+@pytest.mark.parametrize("length", [64, 100, 2047, 2048, 9000])
+def test_the_network_for_series_fits_every_length(length: int) -> None:
+    network = NETWORKS["small_resnet1d"]((2, length), 7, width=8).eval()
+    assert network(torch.zeros(2, 2, length)).shape == (2, 7)
+    last = network.blocks(network.stem(torch.zeros(1, 2, length)))
+    assert 4 <= last.shape[-1] <= 16
+
+
+def test_a_network_for_series_refuses_pictures_and_names_theirs() -> None:
+    with pytest.raises(NetworkError, match="small_resnet$"):
+        NETWORKS["small_resnet1d"]((3, 32, 32), 10)
+
+
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
-    network = NETWORKS[name]((3, 16, 16), 5)
+    shape = (3, 16, 16) if name in PICTURES else (3, 256)
+    network = NETWORKS[name](shape, 5)
     with torch.no_grad():  # a norm that begins at zero keeps its branch silent for one step, by intention
         for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
                 module.weight.fill_(1.0)
-    torch.nn.functional.cross_entropy(network(torch.randn(8, 3, 16, 16)), torch.arange(8) % 5).backward()
+    torch.nn.functional.cross_entropy(network(torch.randn(8, *shape)), torch.arange(8) % 5).backward()
     assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in network.parameters())
 
 

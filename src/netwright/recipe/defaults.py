@@ -11,6 +11,7 @@ from netwright.recipe.schema import Recipe
 from netwright.records import DataFacts
 
 FEW, MANY = 10_000, 54_000
+SERIES = 64  # positions from which an array of channels and positions is read as a series
 RISING = 0.25  # the share of a one-cycle schedule in which the rate rises
 OF_THE_NETWORK = ("network.width", "network.depth", "network.dropout")
 AUGMENTATIONS = tuple(f"augment.{name}" for name in ("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"))
@@ -52,7 +53,8 @@ def rule(facts: DataFacts) -> dict[str, Any]:
         **dict.fromkeys(AUGMENTATIONS, 0.0),
         "augment.flip": "none",
     }
-    return chosen | (_picture(facts) if picture else _vector(facts))
+    series = len(shape) == 2 and shape[1] >= SERIES
+    return chosen | (_picture(facts) if picture else _series(facts) if series else _vector(facts))
 
 
 def _picture(facts: DataFacts) -> dict[str, Any]:
@@ -78,8 +80,23 @@ def _picture(facts: DataFacts) -> dict[str, Any]:
     }
 
 
+def _series(facts: DataFacts) -> dict[str, Any]:
+    """A residual network along the positions: sounds, and arrays of channels and positions."""
+    few = facts.examples < FEW
+    return {
+        "network.name": "small_resnet1d",
+        "network.width": 32,
+        "network.depth": 1,
+        "network.dropout": 0.2,
+        "objective.label_smoothing": _smoothing(facts, 0.1 if few else 0.05),
+        "train.epochs": min(50, round(10 * max(1.0, MANY / facts.examples) ** 0.2)),
+        "train.batch_size": _batch(facts, 32 if facts.examples < 4000 else 64 if few else 128),
+        "train.lr": 0.005,
+    }
+
+
 def _vector(facts: DataFacts) -> dict[str, Any]:
-    """A perceptron for tables, arrays and sounds as they are."""
+    """A perceptron for tables and arrays."""
     few = facts.examples < FEW
     epochs = 10 if not few else min(200, max(10, round(50 * (1000 / facts.examples) ** 0.5)))
     return {

@@ -27,6 +27,7 @@ from netwright.nn.zoo.resnet import (
     resnet152,
     resnext50_32x4d,
 )
+from netwright.nn.zoo.series import SmallResNet1d
 from netwright.nn.zoo.shufflenet import ShuffleNetV1, ShuffleNetV2
 from netwright.nn.zoo.squeezenet import squeezenet1_0, squeezenet1_1
 from netwright.nn.zoo.unet import UNet
@@ -49,7 +50,9 @@ class Published:
     paper: str
 
 
-SMALL: dict[str, Build] = {"mlp": MLP, "lenet5": LeNet5, "small_vgg": SmallVGG, "small_resnet": SmallResNet}
+SMALL: dict[str, Build] = {
+    "mlp": MLP, "lenet5": LeNet5, "small_vgg": SmallVGG, "small_resnet": SmallResNet, "small_resnet1d": SmallResNet1d,
+}  # fmt: skip
 
 PUBLISHED: dict[str, Published] = {
     "lenet5_1998": Published(OriginalLeNet5, (1, 32, 32), 10, 60_000, "LeCun et al. 1998"),

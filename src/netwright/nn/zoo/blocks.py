@@ -135,7 +135,7 @@ def he(network: nn.Module) -> None:
     """
     last: nn.Linear | None = None
     for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in(module)))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -145,7 +145,7 @@ def he(network: nn.Module) -> None:
         nn.init.normal_(last.weight, std=0.01)
 
 
-def fan_in(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
+def fan_in(module: nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> float:
     """How many inputs one output sums over; of a transposed convolution the mean, for its stride spreads the kernel."""
     if isinstance(module, nn.ConvTranspose2d):
         return module.in_channels / module.groups * math.prod(module.kernel_size) / math.prod(module.stride)
