@@ -14,8 +14,9 @@ demo: $(VENV)/core.stamp
 	@echo "The report is a page for your browser:  $$($(BIN)/netwright report last)"
 	@echo "The command is $(BIN)/netwright; try:  $(BIN)/netwright --help"
 
+# Two processes with one thread each: the tests are small, and threads that wait for each other cost more than they give.
 test: lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
