@@ -234,8 +234,6 @@ def describe(
         call = bind(function, name, args, kwargs)
         active = call.get("training", call.get("train", call.get("2", True)))
         return "dropout", {"p": _number(call.get("p", 0.5)), "active": bool(active)}, True
-    if base in RESHAPES:
-        return "reshape", {}, True
     if base in ALIASES:
         return "alias", {}, True
     if base in CASTS:
@@ -328,7 +326,9 @@ def _linear(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
 
 def _matmul(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
     """``inner`` is the length of the summed axis: MACs are the output's elements times it. ``shapes`` of the operands
-    in the call's order, which parameters and tensors share."""
+    in the call's order, which parameters and tensors share. ``how`` is the function's name."""
+    if "0" in call:  # the same operand twice: by its place and by its name
+        call = {key: value for key, value in call.items() if key != "input"}
     operands = [value for value in call.values() if isinstance(value, Tensor)]
     unique = [tensor for place, tensor in enumerate(operands) if all(tensor is not other for other in operands[:place])]
     if name in ("addmm", "baddbmm", "addmv", "addbmm"):
@@ -338,7 +338,7 @@ def _matmul(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
     inner = int(left.shape[-1])
     if name == "addbmm":
         inner *= int(left.shape[0])
-    return "matmul", {"inner": inner, "shapes": _shapes(operands)}, True
+    return "matmul", {"inner": inner, "shapes": _shapes(operands), "how": name}, True
 
 
 def _einsum(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -444,7 +444,7 @@ def _split(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[
     axis = _axis(call.get("dim", 0), source.dim())
     if name == "unbind":
         return "unbind", {"axis": axis}, True
-    return "split", {"axis": axis, "sizes": tuple(int(part.shape[axis]) for part in outputs)}, True
+    return "split", {"axis": axis, "sizes": tuple(int(part.shape[axis]) for part in outputs), "how": name}, True
 
 
 def _reduce(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -609,8 +609,31 @@ def _cell(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[s
     return name, {"weights": tuple(tuple(int(n) for n in weight.shape) for weight in weights)}, True
 
 
+def _asked(call: dict[str, Any], keys: Sequence[str]) -> tuple[int, ...]:
+    """The sizes that a call gives, as one list or one by one."""
+    given = [call[key] for key in keys if key in call]
+    flat = [size for item in given for size in (item if isinstance(item, Sequence) else (item,))]
+    return tuple(int(size) for size in flat) if all(isinstance(size, int) for size in flat) else ()
+
+
+def _reshape(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
+    """``sizes`` of the output's axes where the call gives numbers, -1 where a size follows from the tensor."""
+    source: Tensor = call["input"]
+    sizes: tuple[int, ...] = ()
+    if name in ("view", "reshape", "_unsafe_view"):
+        sizes = _asked(call, ("shape", "size", *map(str, range(1, 2 + outputs[0].dim()))))
+    elif name == "unflatten":
+        axis, parts = _axis(call.get("dim", call.get("1", 0)), source.dim()), _asked(call, ("sizes", "2"))
+        sizes = (-1,) * axis + parts + (-1,) * (source.dim() - 1 - axis)
+    return "reshape", {"sizes": sizes} if sizes and len(sizes) == outputs[0].dim() else {}, True
+
+
 def _expand(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    return ("repeat" if name in ("repeat", "tile", "repeat_interleave") else "expand"), {"how": name}, True
+    """``sizes`` as for a reshape, where the call gives numbers."""
+    if name in ("repeat", "tile", "repeat_interleave"):
+        return "repeat", {"how": name}, True
+    sizes = _asked(call, ("size", *map(str, range(1, 2 + outputs[0].dim())))) if name == "expand" else ()
+    return "expand", {"how": name} | ({"sizes": sizes} if len(sizes) == outputs[0].dim() else {}), True
 
 
 def _assign(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
@@ -647,6 +670,7 @@ for _names, _function in (
     (sorted(REDUCTIONS), _reduce),
     (sorted(ALONG_DIM), _along),
     (sorted(PERMUTES), _permute),
+    (sorted(RESHAPES), _reshape),
 ):
     _WRITERS |= dict.fromkeys(_names, _function)
 for _dimension in (1, 2, 3):

@@ -58,10 +58,12 @@ class Operation(Record, frozen=True, kw_only=True):
 
 
 class ChannelMember(Record, frozen=True, kw_only=True):
-    """Where a group of coupled channels lives: axis ``axis`` of a parameter, channels ``start`` to ``start + count``.
+    """Where coupled channels lie along axis ``axis`` of a parameter or buffer.
 
-    ``role``: ``out`` (this parameter makes the channels), ``in`` (it reads them) or ``per`` (one value a channel).
-    ``repeat`` neighbouring entries belong to one channel (a flattened map before a dense layer).
+    ``role``: ``out`` (this parameter makes the channels), ``in`` (it reads them) or ``per`` (one value a channel; of a
+    convolution, one group: its ``groups`` shrink with axis 0). ``repeat`` neighbouring entries belong to one channel
+    (a flattened map before a dense layer), and the next channel begins ``step`` entries further; 0 says that it
+    follows at once. Channels that lie in several places of an axis have several members there.
     """
 
     parameter: str
@@ -70,19 +72,31 @@ class ChannelMember(Record, frozen=True, kw_only=True):
     start: int = 0
     count: int = 0
     repeat: int = 1
+    step: int = 0
+
+    def entries(self, channel: int) -> range:
+        """The entries of ``channel``, counted from 0 within its coupling, along the axis."""
+        first = self.start + channel * (self.step or self.repeat)
+        return range(first, first + self.repeat)
 
 
 class Coupling(Record, frozen=True, kw_only=True):
     """Channels that can only be kept or removed together (residual sums, concatenations, depthwise, groups, heads).
 
-    ``granularity``: channels come and go in multiples of it. ``fixed`` says why the group must stay as it is (the
-    network's output, an operation that was not followed), empty if it may shrink.
+    ``granularity``: channels come and go in whole blocks of it (0 to g - 1, g to 2 g - 1, …); one block at least stays.
+    ``fixed`` says why the group must stay as it is (the network's output, an operation that was not followed), empty if
+    it may shrink. ``inexact`` names the first operation that mixes channels without weights of its own (a layer norm
+    over them): without a channel, it gives other values for the rest, even where nothing reads that channel.
+    ``follows`` names operations whose calls give sizes as numbers (heads, a slice's bounds, padding): they come out
+    right if the network's code computes them from shapes; otherwise the code's numbers have to change too.
     """
 
     channels: int
     members: tuple[ChannelMember, ...]
     granularity: int = 1
     fixed: str = ""
+    inexact: str = ""
+    follows: tuple[str, ...] = ()
 
 
 class Graph(Record, frozen=True, kw_only=True, dict=True):
