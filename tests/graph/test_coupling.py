@@ -539,6 +539,54 @@ def test_only_zeros_that_were_padded_change_the_padding() -> None:
     assert sum(coupling.channels for coupling in graph.couplings if coupling.follows) == 16 + 32
 
 
+class Functional(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(2, 6, 1), nn.Conv2d(6, 3, 1)
+        self.weight = nn.Parameter(torch.zeros(6, 1, 3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(F.conv2d(self.first(x), self.weight, groups=6))
+
+
+def test_numbers_in_calls_are_named() -> None:
+    graph = coupled(trace(Functional(), (2, 5, 5)))
+    (free,) = (coupling for coupling in graph.couplings if not coupling.fixed)
+    assert (free.channels, free.follows) == (6, ("conv2d_1",))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.after = nn.Linear(3, 8), nn.Linear(8, 2)
+        self.heads = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor, weights: bool = False) -> Tensor:
+        x = self.before(x)
+        return self.after(self.heads(x, x, x, need_weights=weights)[0])
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_heads_of_pytorchs_own_attention(weights: bool) -> None:
+    """By the fused call and by products of matrices: two heads of four. The module's own numbers have to follow."""
+    graph = coupled(trace(SelfAttention(), {"x": (5, 3), "weights": weights}))
+    (heads,) = (coupling for coupling in graph.couplings if coupling.granularity > 1)
+    assert placed(heads) == [
+        *(("heads.in_proj_weight", 0, "out", start, 8, 1) for start in (0, 8, 16)),
+        *(("heads.in_proj_bias", 0, "per", start, 8, 1) for start in (0, 8, 16)),
+        ("heads.out_proj.weight", 1, "in", 0, 8, 1),
+    ]
+    assert (heads.channels, heads.granularity, heads.fixed) == (8, 4, "")
+    assert heads.follows
+
+
+def test_computed_weights_are_left_alone() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 6, 1))
+    found = couplings(trace(nn.Sequential(normed, nn.ReLU(), nn.Conv2d(6, 3, 1)), (2, 5, 5)))
+    assert found
+    assert all(coupling.fixed for coupling in found)
+
+
 def used(graph: Graph) -> Iterator[tuple[str, int, int]]:
     """(parameter, axis, entries) of what holds channels, by the operation's kind."""
     shapes = {parameter.name: parameter.shape for parameter in graph.parameters}
@@ -550,7 +598,7 @@ def used(graph: Graph) -> Iterator[tuple[str, int, int]]:
                     yield name, axis, shapes[name][axis]
 
 
-@pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2", "googlenet", "igcv1", "resnet56_cifar", "erfnet"])
+@pytest.mark.parametrize("name", ["densenet121", "shufflenet_v2", "igcv1", "resnet20_cifar", "erfnet"])
 def test_every_entry_is_in_exactly_one_coupling(name: str) -> None:
     graph = coupled(trace(NETWORKS[name]((3, 64, 64), 10), (3, 64, 64)))
     found: dict[tuple[str, int], list[int]] = {}
@@ -561,6 +609,7 @@ def test_every_entry_is_in_exactly_one_coupling(name: str) -> None:
             mine = [entry for channel in range(coupling.channels) for entry in member.entries(channel)]
             assert len(mine) == member.count
             entries += mine
+    assert couplings(Graph.from_json(graph.to_json())) == graph.couplings
     expected = {(parameter, axis): list(range(size)) for parameter, axis, size in used(graph)}
     assert expected
     assert {key: sorted(found.get(key, [])) for key in expected} == expected
@@ -647,7 +696,7 @@ class Drawn(nn.Module):
     st.lists(st.tuples(st.integers(0, 9), st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=10),
     st.integers(0, 1000),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_random_networks_compute_the_same(steps: list[tuple[int, int, int]], seed: int) -> None:
     network = Drawn(steps)
     x = torch.randn(2, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

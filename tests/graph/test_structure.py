@@ -38,3 +38,11 @@ def test_parents_and_children() -> None:
     assert [operation.name for operation in graph.parents(graph.operation("sum"))] == ["first", "second"]
     assert graph.parents(graph.operation("first")) == ()
     assert [operation.name for operation in graph.unfollowed()] == ["sum"]
+
+
+def test_entries_of_a_channel_lie_where_the_member_says() -> None:
+    """Flattened maps of 4 pixels behind 3 others of that size; every second channel of a shuffle."""
+    flat = ChannelMember(parameter="fc.weight", axis=1, role="in", start=12, count=20, repeat=4)
+    assert [*flat.entries(0), *flat.entries(1)] == list(range(12, 20))
+    shuffled = ChannelMember(parameter="conv.weight", axis=0, role="out", start=1, count=3, step=2)
+    assert [entry for channel in range(3) for entry in shuffled.entries(channel)] == [1, 3, 5]
