@@ -45,6 +45,10 @@ def load_model(onnx: Any, path: Path) -> Any:
         raise DataError(path.name, _what_it_is(content), "an ONNX model with a graph", "export it again")
     if not model.opset_import and model.ir_version >= 3:
         raise DataError(path.name, "no operator set, as in a truncated file", "an opset_import", "export it again")
+    if not all(isinstance(name, str) for name in _every_name(model)):  # protobuf hands over bytes then
+        raise DataError(
+            path.name, "a name that is no text, as in a damaged file", "names in UTF-8", "copy the file again"
+        )
     for tensor in _every_tensor(model):
         _check_tensor(onnx, path, tensor)
     if model.functions:
@@ -81,7 +85,8 @@ def inner_graphs(nodes: Any) -> Iterator[Any]:
                 yield from graphs(inner)
 
 
-def _every_tensor(model: Any) -> Iterator[Any]:
+def _everything(model: Any) -> tuple[list[Any], list[Any]]:
+    """All graphs and all nodes, also those in functions and inside nodes."""
     found = list(graphs(model.graph))
     nodes = [node for graph in found for node in graph.node]
     for function in model.functions:
@@ -89,6 +94,28 @@ def _every_tensor(model: Any) -> Iterator[Any]:
         for graph in inner_graphs(function.node):
             found.append(graph)
             nodes += graph.node
+    return found, nodes
+
+
+def _every_name(model: Any) -> Iterator[Any]:
+    found, nodes = _everything(model)
+    yield from (opset.domain for opset in model.opset_import)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+    for graph in found:
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield from (value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim))
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for tensor in _every_tensor(model):
+        yield tensor.name
+        for entry in tensor.external_data:
+            yield from (entry.key, entry.value)
+
+
+def _every_tensor(model: Any) -> Iterator[Any]:
+    found, nodes = _everything(model)
     for graph in found:
         yield from graph.initializer
         for sparse in graph.sparse_initializer:

@@ -257,8 +257,9 @@ def _window(call: Call, kernel: Shape, sizes: Shape) -> Attributes:
 def slid(facts: Attributes, before: Shape) -> Shape | None:
     """The shape that a window makes of one, from the attributes of ``describe``; None where no window fits.
 
-    Transposed: (n - 1) s - p + d (k - 1) + 1 + output padding. Rounding up, the last window starts inside the input or
-    the padding before it, as in PyTorch and ONNX Runtime.
+    Transposed: (n - 1) s - p + d (k - 1) + 1 + output padding. Rounded up, the last window starts inside the input or
+    the padding before it and may reach beyond the padding behind it, as in PyTorch and ONNX Runtime. (Rounding down,
+    ONNX Runtime lets one pooling window stand on an input smaller than it; that is no output here, as in PyTorch.)
     """
     found = []
     for axis, size in enumerate(before[2:]):
@@ -271,7 +272,6 @@ def slid(facts: Attributes, before: Shape) -> Shape | None:
             count = (-(-left // step) if facts.get("ceil") else left // step) + 1
             if facts.get("ceil") and (count - 1) * step >= size + pads[0]:
                 count -= 1
-            count = 0 if left < 0 else count
         found.append(count)
     channels = facts.get("channels_out", before[1])
     return None if min(found, default=1) < 1 else (before[0], channels, *found)
@@ -350,7 +350,9 @@ def _product(call: Call) -> Described:
     shapes = [left, right]
     if call.op == "Gemm" and call.given(2):  # as torch.addmm has it: what is added comes first
         shapes.insert(0, call.shape_of(2))
-    return "matmul", {"inner": left[-1], "shapes": tuple(shapes)}
+    return "matmul", {
+        "inner": left[-1], "shapes": tuple(shapes), "how": "addmm" if len(shapes) == 3 else "matmul",
+    }  # fmt: skip
 
 
 def _einsum(call: Call) -> Described:
@@ -400,7 +402,7 @@ def _concat(call: Call) -> Described:
 
 def _split(call: Call) -> Described:
     axis = _axis(call.facts.get("axis", 0), len(call.shape))
-    return "split", {"axis": axis, "sizes": tuple(shape[axis] for shape in call.outputs)}
+    return "split", {"axis": axis, "sizes": tuple(shape[axis] for shape in call.outputs), "how": "split"}
 
 
 def _reshape(call: Call) -> Described:
