@@ -10,8 +10,8 @@ Removing a channel takes its entries from every member; a convolution whose weig
 group norm of several groups lose groups in proportion. Nothing else changes for the channels that stay, unless the
 coupling says ``inexact`` or ``follows``.
 
-Couplings are computed on demand: inspection does without them. Cost: linear in the channels of all tensors, about a
-third of the time of the trace.
+Couplings are computed on demand: inspection does without them. Cost: linear in the channels of all tensors, about half
+the time of the trace (DenseNet-121: 0.3 s).
 """
 
 from __future__ import annotations
