@@ -299,7 +299,8 @@ def explicit(attributes: dict[str, Any]) -> dict[str, Any]:
 
 # Rounded up, a third window would lie in the padding behind the input alone: there is none.
 BEHIND = {
-    "kernel": (2, 2), "strides": [2, 2], "dilations": [1, 1], "pads": [0, 0, 1, 1], "auto_pad": "NOTSET", "sides": (4, 4),
+    "kernel": (2, 2), "strides": [2, 2], "dilations": [1, 1], "pads": [0, 0, 1, 1], "auto_pad": "NOTSET",
+    "sides": (4, 4),
 }  # fmt: skip
 sides = st.integers(1, 9)
 windows = st.fixed_dictionaries(
