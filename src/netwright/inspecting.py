@@ -142,8 +142,7 @@ def _by_name(name: str, example: Any, arguments: dict[str, Any], outputs: int | 
         raise UsageError(name, f"{len(example)} inputs", "one input of channels, height, width", "one --input CxHxW")
     count = outputs if outputs is not None else known.outputs if known else SMALL_OUTPUTS
     record = keeping.describe(name, single, count, width="auto", depth="auto", dropout="auto", arguments=arguments)
-    with torch.device("cpu" if weights else "meta"):
-        network = keeping.build(record)
+    network = keeping.build(record) if weights else keeping.build_without_values(record)
     return _module(name, network, example)
 
 

@@ -107,7 +107,7 @@ def _weights(found: Subject) -> Section:
         histograms=tuple(
             (one.name, one.histogram.counts, one.histogram.edges) for one in numbers if len(one.shape) > 1
         ),
-        data={"weights": [one.to_dict() for one in numbers]},
+        data={"parameters": [one.to_dict() for one in numbers]},
     )
 
 

@@ -105,7 +105,9 @@ def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:
 
 
 def test_weights_of_a_run(says: Says, runs_folder: Path) -> None:
-    found = says("inspect", "digits-0001", "--out", runs_folder, "--weights", "--json").document["weights"]
+    found = says("inspect", "digits-0001", "--out", runs_folder, "--weights", "--json").document["weights"][
+        "parameters"
+    ]
     assert all(one["l2"] > 0 and one["nan"] == 0 for one in found if len(one["shape"]) > 1)
     assert "spectral" in says("inspect", "digits-0001", "--out", runs_folder, "--weights").out
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netwright.errors import NetworkError, UsageError
-from netwright.graph import operations
+from netwright.graph import operations, shapes
 from netwright.graph.structure import Graph
 from netwright.graph.tracing import InputSpec, trace
 
@@ -130,9 +130,9 @@ def test_every_layer_has_the_shape_that_a_hook_sees(name: str) -> None:
             module.register_forward_hook(note(path))
     with torch.no_grad():
         network(torch.randn(2, *shape))
-    for path, shapes in seen.items():
-        names = [path + (f"#{call}" if call > 1 else "") for call in range(1, 1 + len(shapes))]
-        assert [graph.tensors[graph.operation(name).outputs[0]].shape for name in names] == shapes, path
+    for path, found in seen.items():
+        names = [path + (f"#{call}" if call > 1 else "") for call in range(1, 1 + len(found))]
+        assert [graph.tensors[graph.operation(name).outputs[0]].shape for name in names] == found, path
 
 
 @pytest.mark.parametrize("values", [False, True], ids=["shapes", "values"])
@@ -445,6 +445,79 @@ def test_what_keeps_its_shape_keeps_it(name: str) -> None:
     assert (operation.kind, operation.followed) == (name, True)
     info = made.tensors[made.outputs[0]]
     assert (info.shape, info.dtype) == (tuple(real.shape), str(real.dtype).removeprefix("torch."))
+
+
+SIDES = st.lists(st.integers(1, 4), min_size=0, max_size=4)
+TYPES = st.sampled_from([torch.float32, torch.float16, torch.int64])
+
+
+def meta(shape: Any, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device="meta")
+
+
+@st.composite
+def calls(draw: st.DrawFn) -> tuple[str, Callable[..., Any], list[Any], dict[str, Any]]:
+    """One call of a function that ``shapes`` knows, right or wrong."""
+    name = draw(st.sampled_from(
+        ["linear", "conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "add",
+         "sub", "mul", "div", "cat", "mean", "batch_norm"]
+    ))  # fmt: skip
+    dtype = draw(TYPES)
+    if name in ("add", "sub", "mul", "div"):
+        other = draw(st.one_of(SIDES.map(lambda shape: meta(shape, dtype)), st.floats(1, 2), st.integers(1, 3)))
+        return name, getattr(torch, name), [meta(draw(SIDES), dtype), other], {}
+    if name == "cat":
+        shapes_given = draw(st.lists(SIDES, min_size=1, max_size=3))
+        return name, torch.cat, [[meta(shape, dtype) for shape in shapes_given], draw(st.integers(-4, 3))], {}
+    if name == "mean":
+        axes = draw(st.one_of(st.integers(-4, 3), st.lists(st.integers(-4, 3), max_size=3)))
+        return name, torch.mean, [meta(draw(SIDES)), axes], {"keepdim": draw(st.booleans())}
+    if name == "linear":
+        bias = draw(st.sampled_from([None, meta((3,)), meta((2,))]))
+        return name, F.linear, [meta(draw(SIDES)), meta((3, draw(st.integers(1, 4)))), bias], {}
+    if name == "batch_norm":
+        planes = draw(st.integers(1, 3))
+        return name, F.batch_norm, [meta(draw(SIDES)), meta((planes,)), meta((planes,)), None, meta((planes,))], {}
+    rank = int(name[-2])
+    sizes = draw(st.lists(st.integers(1, 9), min_size=rank, max_size=rank))
+    planes = draw(st.integers(1, 4))
+    window = st.one_of(st.integers(1, 4), st.lists(st.integers(1, 4), min_size=rank, max_size=rank))
+    if name.startswith("conv"):
+        groups = draw(st.integers(1, 2))
+        weight = meta((draw(st.integers(1, 4)), draw(st.integers(1, 4)), *draw(st.lists(
+            st.integers(1, 3), min_size=rank, max_size=rank
+        ))))  # fmt: skip
+        more = [None, draw(window), draw(st.integers(0, 2)), draw(st.integers(1, 2)), groups]
+        return name, getattr(F, name), [meta((2, planes, *sizes)), weight, *more], {}
+    if name.startswith("adaptive"):
+        return name, F.adaptive_avg_pool2d, [meta((2, planes, *sizes)), draw(window)], {}
+    more = [draw(window), draw(st.one_of(st.none(), window)), draw(st.integers(0, 1))]
+    named = {"ceil_mode": draw(st.booleans())}
+    return name, getattr(F, name), [meta((2, planes, *sizes)), *more], named
+
+
+@settings(max_examples=400, deadline=None)
+@given(calls())
+def test_short_cuts_give_what_pytorch_gives_or_nothing(call: Any) -> None:
+    name, function, args, kwargs = call
+    found = shapes.result(name, args, kwargs, in_place=False)
+    if found is None:
+        return
+    real = function(*args, **kwargs)  # where it raises, the short cut must not have answered
+    assert (found.shape, found.dtype, found.stride()) == (real.shape, real.dtype, real.stride())
+
+
+def test_short_cuts_answer_the_common_calls() -> None:
+    """So that the law above is not about nothing: a convolutional network needs no rule of PyTorch's."""
+    x, kernel, line = meta((2, 4, 8, 8)), meta((6, 4, 3, 3)), meta((4,))
+    for name, args in (
+        ("conv2d", [x, kernel, None, 1, 1, 1, 1]), ("batch_norm", [x, line, line, line, line]), ("cat", [[x, x], 1]),
+        ("max_pool2d", [x, 3, 2, 1]), ("adaptive_avg_pool2d", [x, 1]), ("mean", [x, (2, 3)]), ("add", [x, x]),
+        ("linear", [meta((2, 4)), meta((3, 4)), meta((3,))]), ("mul", [x, 0.5]), ("relu", [x]),
+    ):  # fmt: skip
+        assert shapes.result(name, args, {}, in_place=False) is not None, name
+    assert shapes.result("add", [x, x], {}, in_place=True) is x
+    assert shapes.result("add", [meta((2, 1)), x], {}, in_place=True) is None
 
 
 def test_parents_and_children() -> None:

@@ -28,4 +28,7 @@ def test_nothing_is_left_unfollowed(name: str) -> None:
     assert sorted(called, key=named.index) == called, "layers are registered in the order in which they run"
     silent = {path for path in layers if path not in named}
     kinds = {type(network.get_submodule(path)).__name__ for path in silent}
-    assert kinds <= {"Identity", "ModuleDict"} or name in ("erfnet", "vit_b_16")  # an encoder's head; parts of attention
+    assert kinds <= {"Identity", "ModuleDict"} or name in (
+        "erfnet",
+        "vit_b_16",
+    )  # an encoder's head; parts of attention

@@ -267,6 +267,7 @@ def test_inception_v3_of_the_google_table() -> None:
 
 DEEPER = {"resnet152", "resnet110_cifar"}  # more of the same blocks
 
+
 @pytest.mark.parametrize("name", sorted(set(PUBLISHED) - {name for name, _ in ZOO.values()} - DEEPER))
 def test_no_other_network_of_the_zoo_has_anything_unknown(name: str) -> None:
     graph = zoo(name)

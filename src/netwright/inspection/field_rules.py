@@ -319,9 +319,11 @@ def _attended(followed: Follower, operation: Operation, fields: Fields) -> list[
         if place != 2:  # the width is summed over; of the values it stays
             field = followed.mixed(field, (rank - 1,))
         if place in (1, 2):
-            field = _running(followed, field, rank - 2, shape[-2], target[-2]) if operation.attributes.get(
-                "causal"
-            ) else followed.mixed(field, (rank - 2,))
+            field = (
+                _running(followed, field, rank - 2, shape[-2], target[-2])
+                if operation.attributes.get("causal")
+                else followed.mixed(field, (rank - 2,))
+            )
         given.append(_fitted(followed, field, shape, target, 1))
     return [followed.joined(given, operation.name)]
 

@@ -211,17 +211,13 @@ class Reads:
 # ---- operators, each along one axis
 
 
-def sliding(
-    source: int, length: int, kernel: int, stride: int = 1, before: int = 0, dilation: int = 1
-) -> Reads:
+def sliding(source: int, length: int, kernel: int, stride: int = 1, before: int = 0, dilation: int = 1) -> Reads:
     """Convolution and pooling: output o reads o · stride - before + dilation · k for k < kernel."""
     taps = range(-before, -before + dilation * (kernel - 1) + 1, dilation)
     return Reads(source, length, 1, stride, lambda output: (output * stride + tap for tap in taps))
 
 
-def transposed(
-    source: int, length: int, kernel: int, stride: int = 1, before: int = 0, dilation: int = 1
-) -> Reads:
+def transposed(source: int, length: int, kernel: int, stride: int = 1, before: int = 0, dilation: int = 1) -> Reads:
     """Transposed convolution: input i is written to i · stride - before + dilation · k, so output o reads those i."""
 
     def positions(output: int) -> list[int]:

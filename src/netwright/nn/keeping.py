@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.overrides import TorchFunctionMode
 
 from netwright.errors import NetworkError, nearest, unknown_name
 from netwright.nn.surgery import replay
@@ -84,6 +85,31 @@ def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None
             built = network
     _materialize(built, record)
     return replay(built, record.surgeries)
+
+
+def build_without_values(record: NetworkFile) -> nn.Module:
+    """The network on the ``meta`` device: shapes without memory. Initial values are not drawn, as there are none."""
+    with torch.device("meta"), _NothingDrawn():
+        return build(record)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out what would fill tensors without values (PyTorch's way to do nothing imports its compiler)."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = {} if kwargs is None else kwargs
+        first = args[0] if args else named.get("tensor")
+        if getattr(function, "__name__", "") in _FILLING and isinstance(first, torch.Tensor) and first.is_meta:
+            return first
+        return function(*args, **named)
+
+
+_FILLING = frozenset(
+    """normal_ uniform_ trunc_normal_ kaiming_normal_ kaiming_uniform_ xavier_normal_ xavier_uniform_ fill_ zero_
+    constant_ ones_ zeros_ orthogonal_ bernoulli_ exponential_ copy_ mul_""".split()  # noqa: SIM905
+)
 
 
 def _materialize(network: nn.Module, record: NetworkFile) -> None:

@@ -68,6 +68,8 @@ def load(folder: Path, network: nn.Module, parts: dict[str, Any]) -> State:
     except FileNotFoundError as error:
         raise RunError(str(path), "no such file", "a checkpoint to resume from", "train anew") from error
     except (pickle.UnpicklingError, RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
-        raise RunError(str(path), f"a damaged checkpoint ({type(error).__name__})", "a file of netwright's", "train anew") from error
+        raise RunError(
+            str(path), f"a damaged checkpoint ({type(error).__name__})", "a file of netwright's", "train anew"
+        ) from error
     randomness.restore(content["random"])
     return state
