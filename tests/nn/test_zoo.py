@@ -6,7 +6,6 @@ import torch
 from netwright.errors import NetworkError
 from netwright.nn.zoo import NETWORKS, SMALL
 
-
 PICTURES = sorted(name for name in SMALL if name != "small_resnet1d")
 
 
@@ -27,7 +26,7 @@ def test_the_network_for_series_fits_every_length(length: int) -> None:
 
 
 def test_a_network_for_series_refuses_pictures_and_names_theirs() -> None:
-    with pytest.raises(NetworkError, match="small_resnet$"):
+    with pytest.raises(NetworkError, match=r"small_resnet$"):
         NETWORKS["small_resnet1d"]((3, 32, 32), 10)
 
 
