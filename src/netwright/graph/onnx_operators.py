@@ -50,7 +50,8 @@ def evaluate(
         with np.errstate(all="ignore"):
             if op == "Split":
                 axis = facts.get("axis", 0)
-                return np.split(np.asarray(given[0]), np.cumsum([shape[axis] for shape in shapes if shape])[:-1], axis=axis)
+                ends = np.cumsum([shape[axis] for shape in shapes if shape])[:-1]
+                return np.split(np.asarray(given[0]), ends, axis=axis)
             return [EVALUATED[op](given, facts)]
     except (ValueError, TypeError, IndexError, KeyError, ZeroDivisionError, OverflowError, AttributeError):
         return None
