@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from reference import shared_folder
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: spinning threads on shared cores cost seconds
-
-
-def shared_folder() -> Path:
-    return Path(os.environ.get("NETWRIGHT_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture

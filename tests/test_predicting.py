@@ -207,7 +207,7 @@ def test_a_broken_file_among_good_ones(digits: Run, pictures: Any, tmp_path: Pat
         [], object(), "", [""], b"", 3, None, {"x": np.zeros((1, 8, 8), np.uint8)}, io.StringIO("text"),
         np.array(["a"]),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_what_is_no_picture_is_refused(digits: Run, inputs: Any) -> None:
     with pytest.raises(UsageError):

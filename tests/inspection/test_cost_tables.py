@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from conftest import shared_folder
 from netwright.graph.structure import Graph, Operation
 from netwright.graph.tracing import trace
 from netwright.inspection.cost import Cost, Totals, costs, totals
 from netwright.nn.zoo import NETWORKS
+from reference import shared_folder
 
 Row = dict[str, str]
 Spec = tuple[str, tuple[tuple[str, Any], ...], tuple[int, ...], int]  # name, arguments, input shape, outputs

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from rf_oracle import Chain, Step, add, chains, conv, deconv, pixels, pool
 from torch import Tensor, nn
 
-from conftest import shared_folder
 from netwright.errors import UsageError
 from netwright.graph import operations as table
 from netwright.graph.structure import Graph
@@ -22,6 +21,7 @@ from netwright.graph.tracing import InputSpec, trace
 from netwright.inspection import field_rules
 from netwright.inspection.receptive_field import ReceptiveField, pixels_read, receptive_fields, spatial_axes
 from netwright.nn.zoo import PUBLISHED
+from reference import shared_folder
 
 
 def reference(name: str) -> Path:

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from conftest import shared_folder
 from netwright.graph.structure import Graph
 from netwright.graph.tracing import trace
 from netwright.inspection.receptive_field import pixels_read, receptive_fields
 from netwright.nn.zoo import PUBLISHED
+from reference import shared_folder
 
 
 def reference(name: str) -> Path:

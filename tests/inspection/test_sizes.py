@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from conftest import shared_folder
 from netwright.errors import UsageError
 from netwright.inspection.sizes import (
     adaptive_windows,
@@ -25,6 +24,7 @@ from netwright.inspection.sizes import (
     transposed_size,
     upsampled_size,
 )
+from reference import shared_folder
 
 ALEXNET = """conv 11 s4 x96, pool 3 s2, conv 5 p2 g2 x256, pool 3 s2, conv 3 p1 x384, conv 3 p1 g2 x384,
 conv 3 p1 g2 x256, pool5: pool 3 s2"""
