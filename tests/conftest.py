@@ -22,3 +22,8 @@ def shared() -> Path:
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["NETWRIGHT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Packed bytes hold the time at which they were packed: two processes would name such a test differently."""
+    return "bytes" if isinstance(val, bytes) else None
