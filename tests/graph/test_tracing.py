@@ -459,7 +459,8 @@ def meta(shape: Any, dtype: torch.dtype = torch.float32) -> Tensor:
 def calls(draw: st.DrawFn) -> tuple[str, Callable[..., Any], list[Any], dict[str, Any]]:
     """One call of a function that ``shapes`` knows, right or wrong."""
     name = draw(st.sampled_from(
-        ["linear", "conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "add",
+        ["linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "max_pool1d", "max_pool2d", "avg_pool2d",
+         "adaptive_avg_pool2d", "add",
          "sub", "mul", "div", "cat", "mean", "batch_norm"]
     ))  # fmt: skip
     dtype = draw(TYPES)
@@ -482,6 +483,12 @@ def calls(draw: st.DrawFn) -> tuple[str, Callable[..., Any], list[Any], dict[str
     sizes = draw(st.lists(st.integers(1, 9), min_size=rank, max_size=rank))
     planes = draw(st.integers(1, 4))
     window = st.one_of(st.integers(1, 4), st.lists(st.integers(1, 4), min_size=rank, max_size=rank))
+    if name.startswith("conv_transpose"):
+        weight = meta((draw(st.integers(1, 4)), draw(st.integers(1, 3)), *draw(st.lists(
+            st.integers(1, 3), min_size=rank, max_size=rank
+        ))))  # fmt: skip
+        more = [None, draw(window), draw(st.integers(0, 2)), draw(st.integers(0, 2)), draw(st.integers(1, 2))]
+        return name, getattr(F, name), [meta((2, planes, *sizes)), weight, *more, draw(st.integers(1, 2))], {}
     if name.startswith("conv"):
         groups = draw(st.integers(1, 2))
         weight = meta((draw(st.integers(1, 4)), draw(st.integers(1, 4)), *draw(st.lists(

@@ -74,6 +74,28 @@ def _convolution(
     return _made((input.shape[0], weight.shape[0], *sizes), input) if min(sizes) > 0 else None
 
 
+def _convolution_transpose(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
+    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> Tensor | None:  # fmt: skip
+    rank = weight.dim() - 2
+    if input.dim() != rank + 2 or not _alike(input, weight) or input.shape[1] != weight.shape[0]:
+        return None
+    outputs = weight.shape[1] * groups
+    if weight.shape[0] % groups or (bias is not None and tuple(bias.shape) != (outputs,)):
+        return None
+    steps, pads, more, spread = (_each(value, rank) for value in (stride, padding, output_padding, dilation))
+    if any(extra >= max(step, gap) for extra, step, gap in zip(more, steps, spread, strict=True)):
+        return None
+    sizes = [
+        (size - 1) * step - 2 * pad + gap * (kernel - 1) + extra + 1
+        for size, kernel, step, pad, extra, gap in zip(
+            input.shape[2:], weight.shape[2:], steps, pads, more, spread, strict=True
+        )
+    ]
+    return _made((input.shape[0], outputs, *sizes), input) if min(sizes) > 0 else None
+
+
 def _each(value: Any, rank: int) -> tuple[int, ...]:
     values = (value,) * rank if isinstance(value, int) else tuple(value)
     return values * rank if len(values) == 1 else values
@@ -164,8 +186,9 @@ def _concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
 def _mean(input: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor | None:
     if dim is None:
         return None
-    axes = {axis + input.dim() if axis < 0 else axis for axis in ((dim,) if isinstance(dim, int) else dim)}
-    if not axes or not axes <= set(range(input.dim())):
+    given = (dim,) if isinstance(dim, int) else tuple(dim)
+    axes = {axis + input.dim() if axis < 0 else axis for axis in given}
+    if not axes or len(axes) < len(given) or not axes <= set(range(input.dim())):
         return None
     sizes = [1 if axis in axes else size for axis, size in enumerate(input.shape)]
     return _made(sizes if keepdim else [size for axis, size in enumerate(input.shape) if axis not in axes], input)
@@ -179,6 +202,7 @@ _RULES: dict[str, Callable[..., Tensor | None]] = {
     **dict.fromkeys(_POINTWISE, _pointwise),
     "linear": _linear, "batch_norm": _batch_norm, "adaptive_avg_pool2d": _adaptive, "cat": _concat, "mean": _mean,
     **{f"conv{rank}d": _convolution for rank in (1, 2, 3)},
+    **{f"conv_transpose{rank}d": _convolution_transpose for rank in (1, 2, 3)},
     **{f"max_pool{rank}d": _pool(rank) for rank in (1, 2, 3)},
     **{f"avg_pool{rank}d": _mean_pool(rank) for rank in (2, 3)},
 }  # fmt: skip
