@@ -96,6 +96,8 @@ def find(
     weights: bool = False,
 ) -> Subject:
     """The network that ``subject`` names. ``weights``: with values, freshly initialised if nothing trained them."""
+    if outputs is not None and outputs < 1:
+        raise UsageError("outputs", str(outputs), "at least 1")
     if isinstance(subject, nn.Module):
         return _module(type(subject).__name__, subject, example)
     name = str(subject)
@@ -110,7 +112,7 @@ def find(
         if example is None:
             raise UsageError(name, "no input", "the shape of one example", "--input 3x224x224")
         record = keeping.describe(
-            name, (), 0, width="auto", depth="auto", dropout="auto", arguments=chosen
+            name, _single_shape(example) or (), 0, width="auto", depth="auto", dropout="auto", arguments=chosen
         )  # its class alone knows what it takes
         return _module(name, keeping.build(record, trust=True), example)
     if name in NETWORKS:

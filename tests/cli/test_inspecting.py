@@ -160,6 +160,31 @@ def test_gates(says: Says, gate: str, below: str, above: str) -> None:
     assert gate in failed.err
 
 
+def test_every_gate_that_is_missed_is_named(says: Says) -> None:
+    said = says("inspect", "lenet5", "--max-params", "1K", "--max-macs", "1K", "--max-memory", "1GB")
+    assert said.code == 3
+    assert "--max-params, --max-macs" in said.err
+    assert "--max-memory" not in said.err
+
+
+def test_a_network_that_exits_passes_no_gate(says: Says, tmp_path: Path) -> None:
+    path = tmp_path / "exits.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        raise SystemExit(0)\n"
+        "class Lazy(nn.Sequential):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(2))\n"
+    )
+    said = says("inspect", f"{path}:Net", "--input", "4", "--max-params", "1", "--json")
+    assert said.code == 2
+    assert "SystemExit" in said.err
+    found = says("inspect", f"{path}:Lazy", "--input", "3x9x9", "--json").document
+    assert found["totals"]["parameters"] == 4 * 28 + 2 * (4 * 49 + 1)
+
+
 def test_the_page_is_whole_and_needs_nothing(says: Says, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
     assert says("inspect", "squeezenet1_1", "--html", page).code == 0
@@ -193,6 +218,11 @@ def test_a_page_that_cannot_be_written_is_a_clear_error(says: Says, tmp_path: Pa
         (["lenet5", "--optimizer", "adamm"], "adam"),
         (["lenet5", "--set", "colour=red"], "colour"),
         (["lenet5", "--caffe"], "--layers"),
+        (["--layers", "conv 3", "--input", "8", "--max-params", "1"], "--max-params"),
+        (["--layers", "conv 3", "--input", "8", "--weights"], "--weights"),
+        (["lenet5", "--depth", "-1"], "--depth"),
+        (["lenet5", "--outputs", "0"], "at least 1"),
+        (["resnet18", "resnet34"], "--diff"),
         (["nothing.onnx"], "no such file"),
         ([], "netwright list networks"),
     ],

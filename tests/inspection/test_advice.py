@@ -147,3 +147,9 @@ def test_channels_that_hardware_rounds_up() -> None:
 def test_a_network_without_faults_of_build_gets_no_advice_of_build() -> None:
     codes = {advice.code for advice in look(nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 10)), 16).advice}
     assert codes == set()
+
+
+def test_attention_over_tokens_is_told_nothing_of_maps() -> None:
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True)
+    codes = {advice.code for advice in look(layer, 7, 32).advice}
+    assert not codes & {"dense-head", "receptive-field-too-small", "final-map-size"}

@@ -117,7 +117,18 @@ def inspect(
     if len(formats) > 1:
         raise UsageError(formats[0], f"together with {formats[1]}", "one of them")
     limits = _limits(max_params, max_macs, max_memory)
+    if depth < 0:
+        raise UsageError("--depth", str(depth), "levels of modules, at least 1")
     if layers is not None:
+        asked = {
+            "--max-params": max_params, "--max-macs": max_macs, "--max-memory": max_memory, "--html": html,
+            "--weights": weights, "--activations": activations, "--effective-field": effective_field,
+            "--equivariance": equivariance, "--examples": examples, "--explain": explain, "--diff": diff, "--set": set,
+            "--outputs": outputs, "--optimizer": optimizer, "--training": training, "--depth": depth,
+        }  # fmt: skip
+        beside = next((name for name, value in asked.items() if value), None)
+        if beside is not None:
+            raise UsageError(beside, "together with --layers", "a network, or a text of layers without it")
         return _layers(subject, layers, input, caffe, formats)
     if caffe:
         raise UsageError("--caffe", "without --layers", "a text of layers", '--layers "conv 11 s4, pool 3 s2"')
@@ -126,7 +137,9 @@ def inspect(
             "netwright inspect", "no network", "a name, file.py:Name, a run or an .onnx file", "netwright list networks"
         )
     if diff != (other is not None):
-        raise UsageError("--diff", f"{1 + (other is not None)} networks", "two with --diff, one without")
+        count = 1 + (other is not None)
+        hint = f"netwright inspect {subject} {other} --diff" if other is not None else ""
+        raise UsageError("--diff", f"{count} network{'s' * (count > 1)}", "two with --diff, one without", hint)
     from netwright import inspecting
 
     example = inspecting.parse_inputs(input or [])
@@ -314,10 +327,14 @@ def _number(flag: str, text: str) -> float:
 
 
 def _hold(sheet: Sheet, limits: dict[str, tuple[str, float]]) -> None:
-    for flag, (key, limit) in limits.items():
-        value = sheet.totals[key]
-        if value > limit:
-            heaviest = max(sheet.layers, key=lambda row: row.macs if key == "macs" else row.parameters)
-            raise GateError(
-                flag, f"{value:,} {key.replace('_', ' ')}", f"at most {limit:,.0f}", f"{heaviest.name} first"
-            )
+    """Every gate that is not met, in one error."""
+    missed = [(flag, key, limit) for flag, (key, limit) in limits.items() if sheet.totals[key] > limit]
+    if missed:
+        key = missed[0][1]
+        heaviest = max(sheet.layers, key=lambda row: row.macs if key == "macs" else row.parameters)
+        raise GateError(
+            ", ".join(flag for flag, _, _ in missed),
+            ", ".join(f"{sheet.totals[key]:,} {key.replace('_', ' ')}" for _, key, _ in missed),
+            ", ".join(f"at most {limit:,.0f}" for _, _, limit in missed),
+            f"{heaviest.name} first",
+        )

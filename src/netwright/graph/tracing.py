@@ -97,7 +97,7 @@ def _traced(
             result = network(*args, **kwargs)
     except (KeyboardInterrupt, MemoryError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a network that exits would end the caller, and with success
         raise _Failed(tracer.explain(error), not values and _needs_values(error)) from error
     outputs = [tensor for tensor in _tensors(result) if isinstance(tensor, Tensor)]
     if not outputs:
@@ -640,7 +640,7 @@ class _Tracer(TorchFunctionMode):
             names.append(name)
         return names
 
-    def explain(self, error: Exception) -> NetworkError:
+    def explain(self, error: BaseException) -> NetworkError:
         path, came = self.running[-1] if self.running else ("", "")
         module = self.network.get_submodule(path) if path else self.network
         kind = type(module).__name__
@@ -745,13 +745,13 @@ def _without_device(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, 
     return (args[0], *kept), {key: value for key, value in kwargs.items() if key not in ("device", "non_blocking")}
 
 
-def _needs_values(error: Exception) -> bool:
+def _needs_values(error: BaseException) -> bool:
     """Whether the error came from having shapes only: such a network is run once with values."""
     text = f"{type(error).__name__} {error}".lower()
     return "meta" in text or isinstance(error, NotImplementedError) or "data-dependent" in text
 
 
-def _users_line(error: Exception) -> str:
+def _users_line(error: BaseException) -> str:
     """`` at file.py:12: x = self.fc(x)`` of the deepest frame that is neither PyTorch's nor ours."""
     ours = (str(torch.__path__[0]), __file__.rsplit("/netwright/", 1)[0] + "/netwright/graph", "<string>")
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

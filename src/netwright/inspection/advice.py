@@ -21,6 +21,7 @@ SMALL_MAP, LARGE_MAP = 4, 16  # sides of a last map between which classification
 MULTIPLE = 8  # channels that vector units and tensor cores take whole (NVIDIA, "Tensor Core performance guide")
 STRIDED = ("conv", "max_pool", "avg_pool", "lp_pool")
 ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "leaky_relu", "hardswish", "prelu", "elu")
+MAKES_MAPS = ("conv", "max_pool", "avg_pool", "adaptive", "batch_norm", "concat", "add", "dropout", *ACTIVATIONS)
 TO_ONE_VALUE_A_CHANNEL = ("adaptive_avg_pool", "adaptive_max_pool")
 
 
@@ -233,7 +234,8 @@ def _flattened(graph: Graph, operation: Operation) -> tuple[int, int]:
         before = graph.tensors[current.inputs[0]].shape if current.inputs else ()
         after = graph.tensors[current.outputs[0]].shape
         if current.kind == "reshape" and len(before) > 2 and len(after) == 2:
-            return before[1], prod(before[2:])
+            makers = graph.parents(current)
+            return (before[1], prod(before[2:])) if makers and makers[0].kind.startswith(MAKES_MAPS) else (0, 1)
         if current.kind not in ("dropout", "relu", "reshape", "alias", "cast"):
             return 0, 1
 
@@ -265,8 +267,8 @@ def _field_too_small(graph: Graph, fields: Mapping[str, ReceptiveField], object_
     last = None
     for operation in graph.operations:
         field = fields.get(operation.outputs[0])
-        if field is None or field.unknown or any(field.whole) or None in field.size:
-            continue
+        if field is None or field.unknown or any(field.whole) or None in field.size or len(field.axes) < 2:
+            continue  # along one axis, as of tokens, a layer that sees all often follows
         if len(graph.tensors[operation.outputs[0]].shape) == 2 + len(field.axes):
             last = operation, field
     if last is None:

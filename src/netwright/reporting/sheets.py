@@ -123,6 +123,9 @@ def notes(sheet: Sheet) -> list[str]:
         lines.append(
             "the network looks at values: it was run once with random ones, and another input may go other ways"
         )
+    lost = {row.receptive_field["unknown"] for row in sheet.layers if row.receptive_field} - {"", *sheet.unfollowed}
+    if lost:
+        lines.append(f"?: nothing is said of the field behind {', '.join(sorted(lost)[:3])}")
     where = {row.receptive_field["misaligned_at"] for row in sheet.layers if row.receptive_field} - {""}
     if where:
         lines.append(f"≠: paths that meet in {', '.join(sorted(where)[:3])} look at places that are not the same")
