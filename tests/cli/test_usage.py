@@ -166,10 +166,14 @@ def test_an_interrupt_that_a_library_swallowed(says: Says, monkeypatch: pytest.M
         raise AttributeError("module 'numpy' has no attribute 'matrix'")
 
     monkeypatch.setattr("netwright.environment.report", swallowed)
+    found = signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell starts a program
     before = signal.getsignal(signal.SIGINT)
-    said = says("env")
-    assert (said.code, said.out, said.err) == (130, "", "interrupted\n")
-    assert signal.getsignal(signal.SIGINT) is before
+    try:
+        said = says("env")
+        assert (said.code, said.out, said.err) == (130, "", "interrupted\n")
+        assert signal.getsignal(signal.SIGINT) is before
+    finally:
+        signal.signal(signal.SIGINT, found)
 
 
 def test_code_of_the_users_that_exits(says: Says, tmp_path: Path) -> None:
