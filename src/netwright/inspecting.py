@@ -6,7 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import torch
@@ -21,6 +21,9 @@ from netwright.nn import keeping
 from netwright.nn.zoo import NETWORKS, PUBLISHED
 from netwright.preprocess import ArrayPreprocess, Preprocess, input_shape
 from netwright.records import Sheet
+
+if TYPE_CHECKING:
+    from netwright.workbench import Run
 
 SMALL_INPUT, SMALL_OUTPUTS = (1, 28, 28), 10  # what the small networks are looked at with, if nothing else is asked
 DTYPES = {
@@ -41,7 +44,7 @@ class Subject:
     example: Any
     network: nn.Module | None
     trace: Callable[..., Graph]
-    run: Path | None = None
+    run: Run | None = None
 
 
 def inspect(
@@ -71,18 +74,25 @@ def inspect(
     the network does not run on this input, ``UsageError`` for a wrong request.
     """
     found = find(subject, example, arguments=arguments, outputs=outputs, folder=folder, trust=trust)
-    graph = found.trace(batch=batch, training=training)
-    made = sheet(graph, found.name, fields=fields, object_size=object_size)
-    if optimizer:
-        if found.network is None:
-            raise UsageError(
-                "--optimizer", "for an .onnx file, which is not trained", "a network that is", "leave it out"
-            )
-        from netwright.inspection.memory import training_memory  # brings PyTorch's symbolic shapes: a second
+    return sheet_of(
+        found, batch=batch, training=training, optimizer=optimizer, loss=loss, object_size=object_size, fields=fields
+    )
 
-        memory = training_memory(found.network, found.example, batch=batch, optimizer=optimizer, loss=loss)
-        return msgspec.structs.replace(made, training=memory.to_dict())
-    return made
+
+def sheet_of(
+    found: Subject, *, batch: int = 1, training: bool = False, optimizer: str = "", loss: str = "cross-entropy",
+    object_size: int = 0, fields: bool = True,
+) -> Sheet:  # fmt: skip
+    """The sheet of a subject that was found; the arguments are those of ``inspect``."""
+    made = sheet(found.trace(batch=batch, training=training), found.name, fields=fields, object_size=object_size)
+    if not optimizer:
+        return made
+    if found.network is None:
+        raise UsageError("--optimizer", "for an .onnx file, which is not trained", "a network that is", "leave it out")
+    from netwright.inspection.memory import training_memory  # brings PyTorch's symbolic shapes: a second
+
+    memory = training_memory(found.network, found.example, batch=batch, optimizer=optimizer, loss=loss)
+    return msgspec.structs.replace(made, training=memory.to_dict())
 
 
 def find(
@@ -114,7 +124,7 @@ def find(
         record = keeping.describe(
             name, _single_shape(example) or (), 0, width="auto", depth="auto", dropout="auto", arguments=chosen
         )  # its class alone knows what it takes
-        return _module(name, keeping.build(record, trust=True), example)
+        return _module(name, keeping.build(record, trust=trust), example)
     if name in NETWORKS:
         return _by_name(name, example, chosen, outputs, weights)
     try:
@@ -187,7 +197,7 @@ def _of_run(directory: Path, example: Any, arguments: dict[str, Any], outputs: i
         names = run.inputs.input_names
         example = dict(zip(names, specs, strict=True)) if names else specs[0] if len(specs) == 1 else specs
     found = _module(directory.name, run.network, example)
-    return dataclasses.replace(found, run=directory)
+    return dataclasses.replace(found, run=run)
 
 
 def _dtype_of(record: Preprocess) -> torch.dtype:

@@ -61,11 +61,11 @@ def examples(found: Subject, files: Sequence[Path] = ()) -> tuple[Tensor, str]:
         if files:
             raise UsageError("--examples", f"files for {found.name}", "a run, which knows how to prepare them")
         return _noise(found.example), "noise"
-    from netwright import sourcing, workbench
+    from netwright import sourcing
     from netwright.data.opening import open_source
     from netwright.predicting import Predictor
 
-    run = workbench.Run(found.run)
+    run = found.run
     if files:
         return Predictor(run).prepared(list(files))[:EXAMPLES], ", ".join(path.name for path in files[:3])
     recipe = run.recipe
@@ -82,6 +82,8 @@ def _noise(example: Any) -> Tensor:
     shape = example.shape if isinstance(example, InputSpec) else tuple(example)
     if not all(isinstance(size, int) for size in shape):
         raise UsageError("several inputs", "a network that takes more than one", "one input")
+    if isinstance(example, InputSpec) and not example.dtype.is_floating_point:
+        raise UsageError("integer inputs", "noise for them, which says nothing", "a run, whose examples are used")
     return torch.randn((EXAMPLES, *shape), generator=torch.Generator().manual_seed(0))
 
 

@@ -167,6 +167,20 @@ def test_every_gate_that_is_missed_is_named(says: Says) -> None:
     assert "--max-memory" not in said.err
 
 
+def test_a_gate_holds_beside_a_closer_look(says: Says) -> None:
+    assert says("inspect", "lenet5", "--weights", "--max-params", "1K").code == 3
+    assert says("inspect", "lenet5", "--weights", "--max-params", "1M").code == 0
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_needs_trust(says: Says, own: str) -> None:
+    os.chown(own.partition(":")[0], 12345, -1)
+    said = says("inspect", own, "--input", "3x8x8")
+    assert said.code == 2
+    assert "--trust" in said.err
+    assert says("inspect", own, "--input", "3x8x8", "--trust").code == 0
+
+
 def test_a_network_that_exits_passes_no_gate(says: Says, tmp_path: Path) -> None:
     path = tmp_path / "exits.py"
     path.write_text(
@@ -221,6 +235,13 @@ def test_a_page_that_cannot_be_written_is_a_clear_error(says: Says, tmp_path: Pa
         (["--layers", "conv 3", "--input", "8", "--max-params", "1"], "--max-params"),
         (["--layers", "conv 3", "--input", "8", "--weights"], "--weights"),
         (["lenet5", "--depth", "-1"], "--depth"),
+        (["lenet5", "--json", "--depth", "1"], "--depth"),
+        (["lenet5", "--layer", "features.0"], "--effective-field"),
+        (["lenet5", "--examples", "a.png", "--weights"], "--activations"),
+        (["lenet5", "--explain", "features.0", "--max-params", "1"], "--max-params"),
+        (["lenet5", "resnet18", "--diff", "--max-params", "1"], "--max-params"),
+        (["lenet5", "resnet18", "--diff", "--csv"], "--csv"),
+        (["lenet5", "--weights", "--csv"], "--csv"),
         (["lenet5", "--outputs", "0"], "at least 1"),
         (["resnet18", "resnet34"], "--diff"),
         (["nothing.onnx"], "no such file"),

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Group
 
 from netwright.cli import printing
 from netwright.cli.options import OUTPUT, Json, Out, Trust, option
@@ -15,6 +15,7 @@ from netwright.recipe import parse_assignments
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
+    from netwright.inspecting import Subject
     from netwright.records import Section, Sheet
 
 NETWORK = Group("Network", sort_key=1)
@@ -31,24 +32,20 @@ def inspect(
     *,
     input: Annotated[
         list[str] | None,
-        Parameter(
+        option(
+            "shape of one input without the batch: 3x224x224, ids=16:int64; once for each input",
             name="--input",
-            help="shape of one input without the batch: 3x224x224, ids=16:int64; once for each input",
             metavar="SHAPE",
-            negative="",
             group=NETWORK,
-            show_default=False,
         ),
     ] = None,
     set: Annotated[
         list[str] | None,
-        Parameter(
+        option(
+            "an argument of the network, such as width=0.5; may be repeated",
             name="--set",
-            help="an argument of the network, such as width=0.5; may be repeated",
             metavar="KEY=VALUE",
-            negative="",
             group=NETWORK,
-            show_default=False,
         ),
     ] = None,
     outputs: Annotated[int | None, option("classes of a network by name", metavar="N", group=NETWORK)] = None,
@@ -82,13 +79,11 @@ def inspect(
     ] = False,
     examples: Annotated[
         list[Path] | None,
-        Parameter(
+        option(
+            "files to look with; a run's validation part if left out, noise without a run",
             name="--examples",
-            help="files to look with; a run's validation part if left out, noise without a run",
             metavar="FILE",
-            negative="",
             group=CLOSER,
-            show_default=False,
         ),
     ] = None,
     everything: Annotated[bool, option("every operation, reshapes and copies too", name="--all", group=OUTPUT)] = False,
@@ -119,19 +114,25 @@ def inspect(
     limits = _limits(max_params, max_macs, max_memory)
     if depth < 0:
         raise UsageError("--depth", str(depth), "levels of modules, at least 1")
+    closer = {"--weights": weights, "--activations": activations, "--effective-field": effective_field,
+              "--equivariance": equivariance}  # fmt: skip
+    modes = {
+        "--layers": layers is not None,
+        "--explain": explain is not None,
+        "--diff": diff,
+        "a closer look": any(closer.values()),
+    }
+    chosen = next((mode for mode, asked in modes.items() if asked), "a table")
+    given = {
+        "--input": input, "--set": set, "--outputs": outputs, "--batch": batch != 1, "--training": training,
+        "--optimizer": optimizer, "--object-size": object_size, "--layers": layers is not None, "--caffe": caffe,
+        "--explain": explain, "--diff": diff, **closer, "--layer": layer, "--examples": examples, "--all": everything,
+        "--depth": depth, "--html": html, "--markdown": markdown, "--csv": csv, "--json": json,
+        "--max-params": max_params, "--max-macs": max_macs, "--max-memory": max_memory, "--trust": trust,
+    }  # fmt: skip
+    _refuse_idle(chosen, {name for name, value in given.items() if value})
     if layers is not None:
-        asked = {
-            "--max-params": max_params, "--max-macs": max_macs, "--max-memory": max_memory, "--html": html,
-            "--weights": weights, "--activations": activations, "--effective-field": effective_field,
-            "--equivariance": equivariance, "--examples": examples, "--explain": explain, "--diff": diff, "--set": set,
-            "--outputs": outputs, "--optimizer": optimizer, "--training": training, "--depth": depth,
-        }  # fmt: skip
-        beside = next((name for name, value in asked.items() if value), None)
-        if beside is not None:
-            raise UsageError(beside, "together with --layers", "a network, or a text of layers without it")
         return _layers(subject, layers, input, caffe, formats)
-    if caffe:
-        raise UsageError("--caffe", "without --layers", "a text of layers", '--layers "conv 11 s4, pool 3 s2"')
     if subject is None:
         raise UsageError(
             "netwright inspect", "no network", "a name, file.py:Name, a run or an .onnx file", "netwright list networks"
@@ -143,36 +144,74 @@ def inspect(
     from netwright import inspecting
 
     example = inspecting.parse_inputs(input or [])
-    options: dict[str, Any] = {
-        "arguments": _arguments(set), "outputs": outputs, "folder": out, "trust": trust,
-    }  # fmt: skip
+    options: dict[str, Any] = {"arguments": _arguments(set), "outputs": outputs, "folder": out, "trust": trust}
     more: dict[str, Any] = {
-        "batch": batch,
-        "training": training,
-        "optimizer": optimizer or "",
-        "object_size": object_size,
-    }
+        "batch": batch, "training": training, "optimizer": optimizer or "", "object_size": object_size,
+    }  # fmt: skip
+    found = inspecting.find(subject, example, **options, weights=any(closer.values()))
     if explain is not None:
-        return _explain(subject, example, options, batch, training, explain, json)
-    sheet = inspecting.inspect(subject, example, **more, **options)
-    second = inspecting.inspect(other, example, **more, **options) if other is not None else None
+        return _explain(found, batch, training, explain, json)
+    sheet = inspecting.sheet_of(found, **more)
+    if other is not None:
+        return _compare(sheet, inspecting.inspect(other, example, **more, **options), json)
+    sections: tuple[Section, ...] = ()
+    if any(closer.values()):
+        from netwright import looking
+
+        sections = looking.sections(
+            found, weights=weights, effective=(layer or "") if effective_field else None, shifts=equivariance,
+            activations=activations, files=examples or [],
+        )  # fmt: skip
+    if html is not None:
+        _page(html, sheet, sections)
+    if sections:
+        _show(sheet, sections, json)
+    else:
+        _print(sheet, formats, everything, depth)
+    _hold(sheet, limits)
+    return 0
+
+
+_NETWORK = {"--input", "--set", "--outputs", "--trust", "--json"}
+_SHEET = _NETWORK | {"--batch", "--training", "--optimizer", "--object-size"}
+_GATED = {"--max-params", "--max-macs", "--max-memory", "--html"}
+_CLOSER = {"--weights", "--activations", "--effective-field", "--equivariance", "--layer", "--examples"}
+# What is asked for → the options that have an effect on it.
+_TAKES = {
+    "a table": _SHEET | _GATED | {"--all", "--depth", "--csv", "--markdown"},
+    "a closer look": _SHEET | _GATED | _CLOSER,
+    "--layers": {"--layers", "--caffe", "--input", "--json", "--csv", "--markdown"},
+    "--explain": _NETWORK | {"--explain", "--batch", "--training"},
+    "--diff": _SHEET | {"--diff"},
+}
+
+
+def _refuse_idle(chosen: str, given: set[str]) -> None:
+    """An option that would do nothing stops."""
+    needs = {
+        "--layer": ("--effective-field",), "--caffe": ("--layers",),
+        "--examples": ("--activations", "--effective-field", "--equivariance"),
+    }  # fmt: skip
+    for name, others in needs.items():
+        if name in given and not given.intersection(others):
+            raise UsageError(name, f"without {' or '.join(others)}", "an option that it has an effect on")
+    idle = sorted(given - _TAKES[chosen])
+    if chosen == "a table" and "--json" in given:
+        idle += sorted(given & {"--all", "--depth"})  # the document has every operation
+    if idle:
+        raise UsageError(
+            idle[0],
+            f"together with {chosen if chosen != 'a table' else '--json'}",
+            "options that have an effect",
+            "leave one out",
+        )
+
+
+def _compare(first: Sheet, second: Sheet, json: bool) -> int:
     from netwright.reporting import sheets
 
-    if second is not None:
-        found = sheets.difference(sheet, second)
-        printing.document(found) if json else printing.show(sheets.difference_tables(found))
-        return 0
-    closer = _closer(
-        subject, example, options, weights=weights, effective=(layer or "") if effective_field else None,
-        shifts=equivariance, activations=activations, files=examples or [],
-    )  # fmt: skip
-    if html is not None:
-        _page(html, sheet, closer)
-    if closer:
-        _show(sheet, closer, json)
-        return 0
-    _print(sheet, formats, everything, depth)
-    _hold(sheet, limits)
+    found = sheets.difference(first, second)
+    printing.document(found) if json else printing.show(sheets.difference_tables(found))
     return 0
 
 
@@ -247,23 +286,17 @@ def _layers(subject: str | None, text: str, inputs: list[str] | None, caffe: boo
     return 0
 
 
-def _explain(
-    subject: str, example: Any, options: dict[str, Any], batch: int, training: bool, layer: str, json: bool
-) -> int:
-    from netwright import inspecting
+def _explain(found: Subject, batch: int, training: bool, layer: str, json: bool) -> int:
     from netwright.cli.explain import show
     from netwright.inspection.explaining import explain_operation
-    from netwright.inspection.receptive_field import receptive_fields
+    from netwright.inspection.sheet import fields_of
 
-    graph = inspecting.find(subject, example, **options).trace(batch=batch, training=training)
+    graph = found.trace(batch=batch, training=training)
     names = [operation.name for operation in graph.operations]
     if layer not in names:
         raise unknown_name("--explain", layer, names)
     operation = graph.operation(layer)
-    try:
-        fields = receptive_fields(graph)
-    except UsageError:  # no picture-like input
-        fields = {}
+    fields = fields_of(graph)
     made = explain_operation(
         operation, graph,
         input_field=fields.get(operation.inputs[0]) if operation.inputs else None,
@@ -271,18 +304,6 @@ def _explain(
     )  # fmt: skip
     printing.document(made) if json else show(made)
     return 0
-
-
-def _closer(subject: str, example: Any, options: dict[str, Any], **asked: Any) -> tuple[Section, ...]:
-    with_examples = asked["activations"] or asked["shifts"] or asked["effective"] is not None
-    if asked["files"] and not with_examples:
-        expected = "--activations, --effective-field or --equivariance"
-        raise UsageError("--examples", "nothing to look at with them", expected)
-    if not (asked["weights"] or with_examples):
-        return ()
-    from netwright import inspecting, looking
-
-    return looking.sections(inspecting.find(subject, example, **options, weights=True), **asked)
 
 
 def _show(sheet: Sheet, closer: tuple[Section, ...], json: bool) -> None:

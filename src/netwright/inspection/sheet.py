@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from netwright.errors import UsageError
 from netwright.graph.structure import Graph
 from netwright.inspection.advice import advise
 from netwright.inspection.cost import costs, totals
@@ -17,7 +18,7 @@ def sheet(graph: Graph, network: str, *, fields: bool = True, advice: bool = Tru
     """
     by_operation = costs(graph)
     summed = totals(graph, by_operation)
-    seen = _fields(graph) if fields else {}
+    seen = fields_of(graph) if fields else {}
     rows = []
     for operation in graph.operations:
         cost = by_operation[operation.name]
@@ -60,10 +61,8 @@ def sheet(graph: Graph, network: str, *, fields: bool = True, advice: bool = Tru
     )
 
 
-def _fields(graph: Graph) -> dict[str, ReceptiveField]:
-    """Nothing for a network without a picture-like input."""
-    from netwright.errors import UsageError
-
+def fields_of(graph: Graph) -> dict[str, ReceptiveField]:
+    """Receptive fields by tensor; none for a network without an input that has places."""
     try:
         return receptive_fields(graph)
     except UsageError:
