@@ -40,8 +40,8 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "files", "recipe", "runs", "reporting", "preprocess/records", "preprocess/with_numpy",
-    "graph/structure", "inspection/cost", "inspection/receptive_field", "inspection/sizes", "inspection/sheet",
-    "inspection/advice",
+    "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
+    "inspection/sheet", "inspection/advice",
 )  # fmt: skip
 
 

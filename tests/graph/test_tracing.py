@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netwright.errors import NetworkError, UsageError
-from netwright.graph import operations, shapes
+from netwright.graph import kinds, shapes
 from netwright.graph.structure import Graph
 from netwright.graph.tracing import InputSpec, trace
 
@@ -48,7 +48,7 @@ class Branches(nn.Module):
         return {"scores": self.head((1 - states[:, -1]) * self.scale), "nothing": None, "states": [states]}
 
 
-def kinds(graph: Graph) -> list[str]:
+def kinds_of(graph: Graph) -> list[str]:
     return [operation.kind for operation in graph.operations]
 
 
@@ -189,7 +189,7 @@ def test_no_weight_is_allocated() -> None:
     with torch.device("meta"):
         network = nn.Sequential(nn.Linear(100_000, 100_000), nn.ReLU(), nn.Linear(100_000, 1))
     graph = trace(network, (100_000,))
-    assert kinds(graph) == ["linear", "relu", "linear"]
+    assert kinds_of(graph) == ["linear", "relu", "linear"]
     assert sum(np.prod(info.shape) for info in graph.parameters) == 100_000**2 + 100_000 + 100_001
 
 
@@ -227,7 +227,7 @@ def test_assigning_to_a_slice_is_followed() -> None:
             return y
 
     graph = trace(Assigns(), (3,), batch=2)
-    assert kinds(graph) == ["slice", "assign"]
+    assert kinds_of(graph) == ["slice", "assign"]
     assert graph.operations[1].inputs[1] == "slice_1"
     assert graph.outputs == graph.operations[1].outputs
 
@@ -245,8 +245,8 @@ def test_a_network_that_branches_on_values_is_run_with_values() -> None:
     network = Values().train()
     graph = trace(network, (4,), batch=3, training=True)
     assert graph.executed == "values"
-    assert kinds(graph)[0] == "batch_norm"
-    assert "relu" in kinds(graph)
+    assert kinds_of(graph)[0] == "batch_norm"
+    assert "relu" in kinds_of(graph)
     assert torch.equal(network.norm.running_mean, torch.zeros(4))
     assert int(network.norm.num_batches_tracked) == 0
 
@@ -266,7 +266,7 @@ def test_several_inputs_by_order_and_by_name_and_inside_containers() -> None:
         trace(Two(), [torch.zeros(1, 3), InputSpec((1, 3), batched=False)]),
         trace(Inside(), [{"a": (3,), "b": (3,)}]),
     ):
-        assert kinds(graph) == ["add"]
+        assert kinds_of(graph) == ["add"]
         assert len(graph.inputs) == 2
         assert {graph.tensors[name].shape for name in graph.inputs} == {(1, 3)}
 
@@ -429,7 +429,7 @@ def test_permutations_say_their_order(order: list[int], first: int, second: int)
             assert turned == graph.tensors[operation.outputs[0]].shape
 
 
-@pytest.mark.parametrize("name", sorted((operations.ACTIVATIONS - {"prelu"}) | {"dropout"}))
+@pytest.mark.parametrize("name", sorted((kinds.ACTIVATIONS - {"prelu"}) | {"dropout"}))
 def test_what_keeps_its_shape_keeps_it(name: str) -> None:
     """The short cut for activations gives what PyTorch's own rule gives."""
     function = getattr(F, name)

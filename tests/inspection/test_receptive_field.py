@@ -15,7 +15,7 @@ from rf_oracle import Chain, Step, add, chains, conv, deconv, pixels, pool
 from torch import Tensor, nn
 
 from netwright.errors import UsageError
-from netwright.graph import operations as table
+from netwright.graph import kinds
 from netwright.graph.structure import Graph
 from netwright.graph.tracing import InputSpec, trace
 from netwright.inspection import field_rules
@@ -435,14 +435,11 @@ def test_what_cannot_be_followed_is_named() -> None:
 
 
 def test_every_kind_that_the_graph_knows_has_a_rule_or_says_unknown() -> None:
-    """The tables of kinds are two; a kind that is position by position in one is so in the other."""
-    assert table.ELEMENTWISE <= field_rules.ELEMENTWISE
-    assert table.ACTIVATIONS <= field_rules.ELEMENTWISE
-    assert table.LOSSES == field_rules.LOSSES
-    assert table.FACTORIES_LIKE == field_rules.VALUES_UNREAD
-    assert not field_rules.ELEMENTWISE & table.INDIRECT - {"tril", "triu"}
-    assert not set(field_rules.RULES) & field_rules.ELEMENTWISE
-    written = {kind for kind in table.ALONG_DIM if kind not in field_rules.RULES}
+    """What is position by position is not also known as something else; what lies along an axis has its rule."""
+    assert kinds.ACTIVATIONS <= kinds.ELEMENTWISE
+    assert not field_rules.LOCAL & kinds.INDIRECT - {"tril", "triu"}
+    assert not set(field_rules.RULES) & field_rules.LOCAL
+    written = {kind for kind in kinds.ALONG_DIM if kind not in field_rules.RULES}
     assert not written
 
 

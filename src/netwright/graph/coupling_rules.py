@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netwright.graph.channels import POSITION, Axes, Channels, Ids, Rows, Unclear, still
-from netwright.graph.operations import ALONG_DIM, ELEMENTWISE, FACTORIES_LIKE
+from netwright.graph.kinds import ALONG_DIM, ELEMENTWISE, FACTORIES_LIKE
 from netwright.graph.structure import Operation
 
 Rule = Callable[[Channels, Operation], list[Axes]]

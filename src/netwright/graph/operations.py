@@ -19,32 +19,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from netwright.graph.kinds import (
+    ALIASES,
+    ALONG_DIM,
+    CASTS,
+    DROPOUT,
+    ELEMENTWISE,
+    FACTORIES_LIKE,
+    INDIRECT,
+    LOSSES,
+    PERMUTES,
+    REDUCTIONS,
+    RESHAPES,
+)  # fmt: skip
+
 Attributes = dict[str, Any]
 
 
-def words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-# One value in, one value out, position by position (with broadcasting). Kind is the function's name.
-ELEMENTWISE = words(
-    """abs absolute acos acosh angle arccos arcsin arctan arctan2 asin asinh atan atan2 atanh bitwise_and bitwise_not
-    bitwise_or bitwise_xor celu ceil clamp clamp_max clamp_min clip conj cos cosh deg2rad digamma elu eq erf erfc
-    erfinv exp exp2 expm1 float_power floor fmax fmin fmod frac ge gelu gt hardshrink hardsigmoid hardswish hardtanh
-    heaviside hypot i0 isfinite isinf isnan ldexp le leaky_relu lerp lgamma log log10 log1p log2 logaddexp logical_and
-    logical_not logical_or logical_xor logit logsigmoid lt masked_fill maximum minimum mish mul nan_to_num ne neg
-    negative positive pow prelu rad2deg reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign
-    silu sin sinc sinh softplus softshrink softsign special_expit sqrt square sub tan tanh tanhshrink threshold trunc
-    where xlogy add div addcmul addcdiv floor_divide polar"""
-)
-DROPOUT = words(
-    """dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout bernoulli"""
-)
-# Activations: kinds that follow a layer and that advice and compression look for.
-ACTIVATIONS = words(
-    """celu elu gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 rrelu selu
-    sigmoid silu softplus softshrink softsign tanh tanhshrink threshold"""
-)
 # Python's and PyTorch's other names for the same operation.
 _SAME = {
     "true_divide": "div", "divide": "div", "multiply": "mul", "subtract": "sub", "__rsub__": "rsub",
@@ -54,8 +45,8 @@ _SAME = {
     "__mod__": "remainder", "__rmod__": "remainder", "__matmul__": "matmul", "__rmatmul__": "matmul",
     "__neg__": "neg", "__abs__": "abs", "__eq__": "eq", "__ne__": "ne", "__lt__": "lt", "__le__": "le",
     "__gt__": "gt", "__ge__": "ge", "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le",
-    "not_equal": "ne", "concatenate": "cat", "special_softmax": "softmax", "rdiv": "rdiv", "clip": "clamp",
-    "hardtanh_": "hardtanh", "sigmoid_": "sigmoid", "log_sigmoid": "logsigmoid", "amax": "max", "amin": "min",
+    "not_equal": "ne", "concatenate": "cat", "special_softmax": "softmax", "clip": "clamp",
+    "log_sigmoid": "logsigmoid", "amax": "max", "amin": "min",
     "__add__": "add", "__sub__": "sub", "__mul__": "mul", "__div__": "div", "fix": "trunc",
     "_threshold": "threshold", "type_as": "cast",
 }  # fmt: skip
@@ -65,42 +56,6 @@ IN_PLACE_SYNTAX = {
     "__ipow__": "pow", "__iand__": "bitwise_and", "__ior__": "bitwise_or", "__ixor__": "bitwise_xor",
     "__ifloordiv__": "floor_divide", "__imod__": "remainder", "__setitem__": "assign",
 }  # fmt: skip
-RESHAPES = words(
-    """view reshape flatten unflatten squeeze unsqueeze view_as reshape_as ravel _unsafe_view atleast_1d
-    atleast_2d"""
-)
-PERMUTES = words("""permute transpose t swapaxes swapdims movedim moveaxis adjoint T mT H mH numpy_T""")
-ALIASES = words(
-    """contiguous detach requires_grad_ data alias view_as_real view_as_complex clone real imag resolve_conj
-    resolve_neg pin_memory"""
-)
-CASTS = words("""to float half double bfloat16 int long short char byte bool type cpu cuda cast""")
-REDUCTIONS = words(
-    """sum mean max min prod std var norm argmax argmin all any logsumexp median mode amax amin nansum nanmean
-    count_nonzero vector_norm linalg_vector_norm std_mean var_mean aminmax quantile matrix_norm frobenius_norm"""
-)
-# One value depends on others along ``dim`` only.
-ALONG_DIM = words("""softmax log_softmax softmin cumsum cumprod sort topk flip roll cummax cummin glu normalize""")
-# Known, but what is read from where depends on values or is not local: nothing about position follows.
-INDIRECT = words(
-    """index index_select gather scatter scatter_add take take_along_dim masked_select nonzero grid_sampler
-    grid_sample affine_grid index_add index_put index_copy index_fill masked_scatter scatter_reduce embedding
-    embedding_bag one_hot bucketize searchsorted unique tril triu diagonal diag diag_embed tensordot kron outer cross
-    cdist fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 stft istft fold unfold im2col
-    col2im meshgrid cartesian_prod linalg_inv linalg_solve cosine_similarity pairwise_distance pdist
-    multinomial histc trace det pixel_shuffle"""
-) - {"pixel_shuffle"}
-LOSSES = words(
-    """cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div
-    binary_cross_entropy_with_logits cross_entropy_loss poisson_nll_loss gaussian_nll_loss hinge_embedding_loss
-    margin_ranking_loss triplet_margin_loss cosine_embedding_loss multi_margin_loss soft_margin_loss ctc_loss
-    multilabel_soft_margin_loss multilabel_margin_loss nll_loss_nd nll_loss2d"""
-)
-FACTORIES_LIKE = words(
-    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty
-    new_full new_tensor normal bernoulli"""
-)
-
 _CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _CONV_TRANSPOSE = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
 _SIGNATURES: dict[str, tuple[str, ...]] = {
@@ -140,7 +95,6 @@ for _axes in "123":
     _SIGNATURES[f"adaptive_max_pool{_axes}d"] = ("input", "output_size")
     _SIGNATURES[f"conv{_axes}d"] = _CONV
     _SIGNATURES[f"conv_transpose{_axes}d"] = _CONV_TRANSPOSE
-_ALONG = ("input", "dim")
 # What is Python in torch.nn.functional but one operation to a person; everything else in Python there is looked into.
 PYTHON_LEAVES = frozenset(
     f.__name__
@@ -645,17 +599,12 @@ def _assign(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple
     return "assign", found if kind == "slice" else {}, True
 
 
-def _fractional(name: str, call: dict[str, Any], outputs: Sequence[Tensor]) -> tuple[str, Attributes, bool]:
-    return name, {}, True
-
-
 Writer = Callable[[str, dict[str, Any], Sequence[Tensor]], tuple[str, Attributes, bool]]
 _WRITERS: dict[str, Writer] = {
     "linear": _linear, "bilinear": _linear, "einsum": _einsum, "scaled_dot_product_attention": _attention,
     "pad": _pad, "constant_pad_nd": _pad, "pixel_shuffle": _shuffle, "pixel_unshuffle": _shuffle,
     "channel_shuffle": _shuffle, "native_channel_shuffle": _shuffle, "interpolate": _upsample, "upsample": _upsample,
     "lstm_cell": _cell, "gru_cell": _cell, "rnn_tanh_cell": _cell, "rnn_relu_cell": _cell, "assign": _assign,
-    "fractional_max_pool2d": _fractional, "fractional_max_pool3d": _fractional,
     "repeat_interleave": _expand, "index_select": _index_select,
 }  # fmt: skip
 for _names, _function in (

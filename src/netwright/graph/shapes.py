@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from netwright.graph.operations import ACTIVATIONS
+from netwright.graph.kinds import ACTIVATIONS
 
 
 def result(name: str, args: Sequence[Any], kwargs: dict[str, Any], *, in_place: bool) -> Tensor | None:

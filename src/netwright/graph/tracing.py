@@ -30,8 +30,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from netwright.errors import NetworkError, UsageError
+from netwright.graph import kinds, shapes
 from netwright.graph import operations as table
-from netwright.graph import shapes
 from netwright.graph.structure import Graph, Operation, ParameterInfo, TensorInfo
 
 
@@ -210,12 +210,12 @@ def _registered(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
 # The tracer
 
 # Questions about a tensor that never make one: answered at once.
-_PLAIN = table.words(
+_PLAIN = kinds.words(
     """shape dtype device ndim layout is_cuda is_meta requires_grad is_leaf grad_fn names is_sparse is_quantized grad
     is_mkldnn is_nested is_mps is_xpu is_vulkan is_ipu itemsize nbytes name output_nr retains_grad volatile
     _backward_hooks _version is_cpu"""
 )
-_QUESTIONS = table.words(
+_QUESTIONS = kinds.words(
     """dim size stride numel is_floating_point is_complex is_contiguous __len__ element_size storage_offset data_ptr
     get_device is_tensor is_storage nelement ndimension is_signed is_inference __hash__ __repr__ __format__ _parse_to
     _set_grad_enabled untyped_storage storage is_set_to is_same_size is_shared is_neg is_conj __dir__ dense_dim
@@ -331,7 +331,7 @@ class _Tracer(TorchFunctionMode):
             for tensor in given[:1] if in_place else given:  # the two norms write their running averages
                 self._spare(tensor)
         mapped, mapped_kwargs = self._mapped(args), self._mapped(kwargs)
-        if name in table.CASTS and not self.values:
+        if name in kinds.CASTS and not self.values:
             mapped, mapped_kwargs = _without_device(name, mapped, mapped_kwargs)
             if mapped is None:  # .cpu(), .cuda()
                 return given[0]
@@ -349,7 +349,7 @@ class _Tracer(TorchFunctionMode):
             outputs = [mapped[0]]
         if not outputs:
             return result
-        if name in ("cast", "to", "contiguous", *table.CASTS) and len(outputs) == 1 and outputs[0] is mapped[0]:
+        if name in ("cast", "to", "contiguous", *kinds.CASTS) and len(outputs) == 1 and outputs[0] is mapped[0]:
             return result
         if out is not None:
             in_place = True

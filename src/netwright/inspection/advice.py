@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from netwright.graph.kinds import ACTIVATIONS
 from netwright.graph.structure import Graph, Operation
 from netwright.inspection.cost import Cost
 from netwright.inspection.receptive_field import ReceptiveField
@@ -20,7 +21,6 @@ MANY_CHANNELS = 128  # from here on a 3×3 convolution is worth a bottleneck
 SMALL_MAP, LARGE_MAP = 4, 16  # sides of a last map between which classification networks end (7 at 224 pixels)
 MULTIPLE = 8  # channels that vector units and tensor cores take whole (NVIDIA, "Tensor Core performance guide")
 STRIDED = ("conv", "max_pool", "avg_pool", "lp_pool")
-ACTIVATIONS = ("relu", "relu6", "silu", "gelu", "leaky_relu", "hardswish", "prelu", "elu")
 MAKES_MAPS = ("conv", "max_pool", "avg_pool", "adaptive", "batch_norm", "concat", "add", "dropout", *ACTIVATIONS)
 TO_ONE_VALUE_A_CHANNEL = ("adaptive_avg_pool", "adaptive_max_pool")
 

@@ -20,25 +20,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
+from netwright.graph.kinds import words
 from netwright.graph.structure import Graph, Operation, TensorInfo
 from netwright.records import Record
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # Kinds that only show a tensor's memory in another way, unless they had to copy.
-VIEWS = _words("reshape permute alias slice expand split unbind cast diagonal unfold getitem real imag dropout")
+VIEWS = words("reshape permute alias slice expand split unbind cast diagonal unfold getitem real imag dropout")
 # Values go from one place to another; nothing is computed.
-MOVES = VIEWS | _words(
+MOVES = VIEWS | words(
     """concat stack pad repeat assign index index_select gather scatter take take_along_dim embedding one_hot flip roll
     pixel_shuffle pixel_unshuffle channel_shuffle masked_select index_put index_copy scatter_reduce tril triu sort topk
     fold zeros_like ones_like empty_like full_like new_zeros new_ones new_empty new_full unique nonzero"""
 )
 # What they read is as large as what they write, not the whole table.
-GATHERS = _words("embedding index index_select gather take take_along_dim masked_select slice")
-NORMS = _words("batch_norm layer_norm group_norm instance_norm rms_norm")
+GATHERS = words("embedding index index_select gather take take_along_dim masked_select slice")
+NORMS = words("batch_norm layer_norm group_norm instance_norm rms_norm")
 
 
 class Cost(Record, frozen=True, kw_only=True):

@@ -7,45 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from netwright.graph import kinds
 from netwright.graph.structure import Graph, Operation
 from netwright.inspection import pixel_sets
 from netwright.inspection.fields import Digit, Field, Follower, Term
 from netwright.inspection.pixel_sets import Periodic, Reads, Table
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-ELEMENTWISE = _words(
-    """alias cast dropout batch_norm tril triu
-    abs absolute acos acosh angle arccos arcsin arctan arctan2 asin asinh atan atan2 atanh bitwise_and bitwise_not
-    bitwise_or bitwise_xor celu ceil clamp clamp_max clamp_min clip conj cos cosh deg2rad digamma elu eq erf erfc
-    erfinv exp exp2 expm1 float_power floor fmax fmin fmod frac ge gelu gt hardshrink hardsigmoid hardswish hardtanh
-    heaviside hypot i0 isfinite isinf isnan ldexp le leaky_relu lerp lgamma log log10 log1p log2 logaddexp logical_and
-    logical_not logical_or logical_xor logit logsigmoid lt masked_fill maximum minimum mish mul nan_to_num ne neg
-    negative positive pow prelu rad2deg reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign
-    silu sin sinc sinh softplus softshrink softsign special_expit sqrt square sub tan tanh tanhshrink threshold trunc
-    where xlogy add div addcmul addcdiv floor_divide polar"""
-)
-VALUES_UNREAD = _words(
-    """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty
-    new_full new_tensor normal bernoulli"""
-)
-INDEX_ONLY = _words(  # of their source they read one element each, by values: a constant stays one
+LOCAL = kinds.ELEMENTWISE | kinds.words("alias cast dropout batch_norm tril triu")
+INDEX_ONLY = kinds.words(  # of their source they read one element each, by values: a constant stays one
     """index index_select gather take take_along_dim masked_select nonzero diagonal diag outer cross grid_sample
     grid_sampler embedding_bag unique"""
 )
-LOSSES = _words(
-    """cross_entropy nll_loss mse_loss l1_loss smooth_l1_loss huber_loss binary_cross_entropy kl_div
-    binary_cross_entropy_with_logits cross_entropy_loss poisson_nll_loss gaussian_nll_loss hinge_embedding_loss
-    margin_ranking_loss triplet_margin_loss cosine_embedding_loss multi_margin_loss soft_margin_loss ctc_loss
-    multilabel_soft_margin_loss multilabel_margin_loss nll_loss_nd nll_loss2d"""
-)
 RECURRENT = ("lstm", "gru", "rnn")
 CELLS = ("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
-MIXING_ALONG = _words("softmax log_softmax softmin sort topk normalize")
-RUNNING_ALONG = _words("cumsum cumprod cummax cummin logcumsumexp")
+MIXING_ALONG = kinds.words("softmax log_softmax softmin sort topk normalize")
+RUNNING_ALONG = kinds.words("cumsum cumprod cummax cummin logcumsumexp")
 
 Fields = Sequence["Field | None"]
 Rule = Callable[[Follower, Operation, Fields], "Sequence[Field | None]"]
@@ -77,7 +53,7 @@ def _rule(operation: Operation) -> Rule:
     kind = operation.kind
     if kind in RULES:
         return RULES[kind]
-    if kind in ELEMENTWISE:
+    if kind in LOCAL:
         return _elementwise
     if kind in INDEX_ONLY:
         return _indexed
@@ -632,10 +608,10 @@ RULES |= dict.fromkeys(RECURRENT, _recurrent)
 RULES |= dict.fromkeys(("layer_norm", "rms_norm", "group_norm", "instance_norm"), _normalised)
 RULES |= dict.fromkeys(MIXING_ALONG | RUNNING_ALONG | {"flip", "glu", "roll"}, _along)
 RULES |= dict.fromkeys(("channel_shuffle", "pixel_shuffle", "pixel_unshuffle"), _shuffled)
-RULES |= dict.fromkeys(VALUES_UNREAD, _unread)
+RULES |= dict.fromkeys(kinds.FACTORIES_LIKE, _unread)
 for _rank in (1, 2, 3):
     RULES |= dict.fromkeys(
         [f"{name}{_rank}d" for name in ("conv", "conv_transpose", "max_pool", "avg_pool", "lp_pool")], _slid
     )
     RULES |= dict.fromkeys([f"adaptive_{name}_pool{_rank}d" for name in ("avg", "max")], _adaptive)
-RULES |= dict.fromkeys(LOSSES, _lost)
+RULES |= dict.fromkeys(kinds.LOSSES, _lost)
