@@ -21,6 +21,11 @@ ALLOWED: dict[str, set[str]] = {
     "runs": BASE | {"files", "recipe"},
     "graph": BASE,
     "inspection": BASE | {"graph"},
+    "observations": BASE,
+    "diagnosis": BASE | {"observations"},
+    "probes": BASE | {"observations"},
+    "repair": BASE | {"observations", "diagnosis", "recipe", "objectives", "nn", "training"},
+    "watching": BASE | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn"},
     "data": BASE | {"preprocess", "recipe", "files"},
     "nn": BASE,
     "objectives": BASE | {"recipe"},
@@ -39,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 WITHOUT_TORCH = (
-    "errors", "records", "files", "recipe", "runs", "reporting", "preprocess/records", "preprocess/with_numpy",
+    "errors", "records", "files", "recipe", "runs", "reporting", "observations", "diagnosis",
+    "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip

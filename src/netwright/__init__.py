@@ -27,6 +27,7 @@ _HOMES = {
     "report": "netwright.workbench",
     "resume": "netwright.workbench",
     "train": "netwright.workbench",
+    "watch": "netwright.watching",
 }
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from netwright.inspecting import inspect
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
+    from netwright.watching import watch
     from netwright.workbench import Run, compare, fit, load, report, resume, train
 
 __all__ = [
@@ -53,6 +55,7 @@ __all__ = [
     "report",
     "resume",
     "train",
+    "watch",
 ]
 
 

@@ -1,0 +1,1 @@
+"""From observations to findings. No torch: a finished run is judged again without it."""

@@ -1,0 +1,88 @@
+"""All rules over one training's observations: findings, the root cause first, and what was found fine."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+
+from netwright.diagnosis import rules as families
+from netwright.diagnosis.registry import RULES
+from netwright.observations import Experiment, Observations
+from netwright.records import Finding, Record
+
+SEVERITIES = {"error": 0, "warning": 1, "note": 2}
+
+
+class Diagnosis(Record, frozen=True, kw_only=True):
+    """``findings``: root causes first, each before what follows from it. ``healthy``: nothing at warning or above.
+
+    ``checked``: the codes whose rules ran and said nothing. ``silenced``: findings that ``ignore`` names.
+    ``wanted``: experiments that would tell more, the most telling first. ``unseen``: what could not be seen, and why.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    healthy: bool = True
+    checked: tuple[str, ...] = ()
+    silenced: tuple[Finding, ...] = ()
+    wanted: tuple[Experiment, ...] = ()
+    unseen: dict[str, str] = {}
+
+
+def load_rules() -> None:
+    """Import every family of rules."""
+    for module in pkgutil.iter_modules(families.__path__):
+        importlib.import_module(f"{families.__name__}.{module.name}")
+
+
+def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -> Diagnosis:
+    """Ask every rule. ``ignore``: code → reason, those findings are shown as silenced."""
+    load_rules()
+    found: list[Finding] = []
+    wanted: dict[str, Experiment] = {}
+    checked: list[str] = []
+    for rule, codes in RULES.items():
+        told = set()
+        for answer in rule(observations):
+            if isinstance(answer, Experiment):
+                if answer.name not in observations.outcomes:
+                    kept = wanted.setdefault(answer.name, answer)
+                    wanted[answer.name] = max(kept, answer, key=lambda experiment: experiment.worth)
+            else:
+                found.append(answer)
+                told.add(answer.code)
+        checked += [code for code in codes if code not in told]
+    silenced = [_silenced(finding, ignore[finding.code]) for finding in found if ignore and finding.code in ignore]
+    open_findings = [finding for finding in found if not (ignore and finding.code in ignore)]
+    return Diagnosis(
+        findings=tuple(in_order(open_findings)),
+        healthy=not any(finding.severity != "note" for finding in open_findings),
+        checked=tuple(dict.fromkeys(checked)),
+        silenced=tuple(silenced),
+        wanted=tuple(sorted(wanted.values(), key=lambda experiment: -experiment.worth)),
+        unseen=dict(observations.unseen),
+    )
+
+
+def _silenced(finding: Finding, reason: str) -> Finding:
+    return Finding.from_dict(finding.to_dict() | {"ignored": reason})
+
+
+def in_order(findings: list[Finding]) -> list[Finding]:
+    """Roots by severity and confidence, each followed by what it explains (``because_of``)."""
+    codes = {finding.code for finding in findings}
+    roots = [finding for finding in findings if finding.because_of not in codes or finding.because_of == finding.code]
+    roots.sort(key=lambda finding: (SEVERITIES[finding.severity], -finding.confidence))
+    ordered: list[Finding] = []
+
+    def add(finding: Finding) -> None:
+        if finding in ordered:
+            return
+        ordered.append(finding)
+        for other in findings:
+            if other.because_of == finding.code:
+                add(other)
+
+    for finding in roots:
+        add(finding)
+    return ordered + [finding for finding in findings if finding not in ordered]  # a circle of causes loses nothing

@@ -1,0 +1,1 @@
+"""The rules, one family of symptoms a file; every module here is read."""

@@ -1,0 +1,1 @@
+"""Copies of a training, changed: experiments that confirm causes, and repairs that are proved."""

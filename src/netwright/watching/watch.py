@@ -1,0 +1,124 @@
+"""One watch over one training."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import torch
+
+from netwright.diagnosis.judging import Diagnosis
+from netwright.observations import Observations
+from netwright.records import EpochRow, Finding, Measurement
+from netwright.repair import confirm as confirming
+from netwright.repair import replica as replicas
+from netwright.watching import preflight
+from netwright.watching.undisturbed import undisturbed
+
+LOSSES_HELD = 512  # losses that wait as tensors before they are read in one piece
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _harmless(method: Method) -> Method:
+    """A failure of the doctor is one warning in the user's training, never an exception."""
+
+    @functools.wraps(method)
+    def guarded(self: Watch, *arguments: Any, **options: Any) -> Any:
+        if not self._broken:
+            with self.harmless(method.__name__):
+                return method(self, *arguments, **options)
+        return None
+
+    return guarded  # type: ignore[return-value]
+
+
+class Watch:
+    """See `netwright.watch`."""
+
+    def __init__(
+        self,
+        model: Any,
+        optimizer: Any = None,
+        *,
+        loss: Any = None,
+        train_data: Any = None,
+        val_data: Any = None,
+        batch_size: int | None = None,
+        epochs: int | None = None,
+        ignore: Mapping[str, str] | None = None,
+        budget: float = 0.03,
+        confirm: float = 30.0,
+    ) -> None:
+        self.observations = Observations()
+        self.steps = 0
+        self._broken = False
+        self._losses: list[torch.Tensor] = []
+        self._model, self._ignore, self._confirm, self._budget = model, dict(ignore or {}), confirm, budget
+        self._replica: replicas.Replica | None = None
+        self._diagnosis: tuple[tuple[int, int], Diagnosis] | None = None
+        self._started = time.monotonic()
+        with self.harmless("preflight"), undisturbed():
+            preflight.examine(
+                self.observations, model, optimizer, loss=loss, train_data=train_data, val_data=val_data,
+                batch_size=batch_size, epochs=epochs,
+            )  # fmt: skip
+            if confirm and loss is not None and train_data is not None and batch_size and epochs:
+                self._replica = replicas.of(model, optimizer, loss, train_data, val_data, batch_size, epochs)
+
+    @contextlib.contextmanager
+    def harmless(self, where: str) -> Iterator[None]:
+        """What goes wrong inside is one warning; afterwards the watch is silent."""
+        try:
+            yield
+        except Exception as error:
+            self._broken = True
+            self.observations.unseen["watch"] = f"{where}: {type(error).__name__}: {error}"
+            warnings.warn(f"netwright.watch stopped in {where}: {type(error).__name__}: {error}", stacklevel=3)
+
+    @_harmless
+    def step(self, loss: Any = None) -> None:
+        """After the optimiser's step; ``loss`` of this step, detached or not. Nothing here waits for its value."""
+        self.steps += 1
+        if isinstance(loss, torch.Tensor):
+            self._losses.append(loss.detach())
+        if len(self._losses) >= LOSSES_HELD:
+            self._read_losses()
+
+    @_harmless
+    def epoch(self, train: float | None = None, val: float | None = None) -> None:
+        """After an epoch; higher is better."""
+        self._read_losses()
+        number = len({row.epoch for row in self.observations.epochs}) + 1
+        for split, value in (("train", train), ("validation", val)):
+            if value is not None:
+                self.observations.epochs.append(
+                    EpochRow(epoch=number, step=self.steps, split=split, metrics={"score": float(value)})  # type: ignore[arg-type]
+                )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What is found by now, root causes first; suspicions are tried on a copy within the time for it."""
+        return self.diagnosis().findings
+
+    def diagnosis(self) -> Diagnosis:
+        """The findings and everything around them."""
+        state = (self.steps, len(self.observations.epochs))
+        if self._diagnosis is None or self._diagnosis[0] != state:
+            diagnosis = Diagnosis(unseen=dict(self.observations.unseen))
+            with self.harmless("diagnosis"), undisturbed():
+                self._read_losses()
+                diagnosis = confirming.judge_and_confirm(
+                    self.observations, self._replica, ignore=self._ignore, seconds=self._confirm
+                )
+            self._diagnosis = (state, diagnosis)
+        return self._diagnosis[1]
+
+    def _read_losses(self) -> None:
+        if self._losses:
+            values = torch.stack([loss.float().reshape(-1).mean() for loss in self._losses]).tolist()
+            self._losses = []
+            self.observations.series.add(Measurement(probe="loss", step=self.steps, unit="loss", values=tuple(values)))
