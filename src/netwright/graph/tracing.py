@@ -13,37 +13,26 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import random
 import sys
-import threading
-import traceback
-import types
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from netwright.errors import NetworkError, UsageError
+from netwright.errors import NetworkError
 from netwright.graph import kinds, shapes
 from netwright.graph import operations as table
+from netwright.graph.examples import Example, InputSpec, arguments, initialised, registered, unwrapped
+from netwright.graph.failures import explained, needs_values
+from netwright.graph.following import Modules, Named, Place, left_as_found, names_of, tensors
+from netwright.graph.opened import opened
 from netwright.graph.structure import Graph, Operation, ParameterInfo, TensorInfo
 
-
-class InputSpec(msgspec.Struct, frozen=True):
-    """One input without its batch: shape and type. ``batched`` is False where ``shape`` has the batch already."""
-
-    shape: tuple[int, ...]
-    dtype: torch.dtype = torch.float32
-    batched: bool = True
-
-
-Example = Tensor | InputSpec | Sequence[int] | Sequence[Any] | Mapping[str, Any]
+__all__ = ["Example", "InputSpec", "trace"]
 
 
 def trace(network: nn.Module, example: Example, *, batch: int = 1, training: bool = False) -> Graph:
@@ -63,10 +52,10 @@ def trace(network: nn.Module, example: Example, *, batch: int = 1, training: boo
             type(network).__name__, "a scripted module, which hides its operations", "the Python module",
             "inspect the network before torch.jit.script or torch.jit.trace",
         )  # fmt: skip
-    network = _unwrapped(network)
-    positional, named = _inputs(example, batch)
-    with _as_found(network):
-        network = _initialised(network, positional, named)
+    network = unwrapped(network)
+    positional, named = arguments(example, batch)
+    with left_as_found(network):
+        network = initialised(network, positional, named)
         try:
             return _traced(network, positional, named, batch, training, values=False)
         except _Failed as failure:
@@ -93,117 +82,17 @@ def _traced(
     args = [tracer.enter_input(f"input{place or ''}", item) for place, item in enumerate(positional)]
     kwargs = {name: tracer.enter_input(name, item) for name, item in named.items()}
     try:
-        with torch.no_grad(), tracer.following_modules(), tracer:
+        with torch.no_grad(), tracer.following(), tracer:
             result = network(*args, **kwargs)
     except (KeyboardInterrupt, MemoryError):
         raise
     except (Exception, SystemExit) as error:  # a network that exits would end the caller, and with success
-        raise _Failed(tracer.explain(error), not values and _needs_values(error)) from error
-    outputs = [tensor for tensor in _tensors(result) if isinstance(tensor, Tensor)]
+        raise _Failed(tracer.explain(error), not values and needs_values(error)) from error
+    outputs = [tensor for tensor in tensors(result) if isinstance(tensor, Tensor)]
     if not outputs:
         got = type(result).__name__
         raise _Failed(NetworkError(type(network).__name__, f"{got} from forward", "a tensor, or tensors in it"), False)
     return tracer.graph(outputs, batch, training)
-
-
-# --------------------------------------------------------------------------------------------------------------
-# Inputs and the state of the network
-
-
-def _unwrapped(network: nn.Module) -> nn.Module:
-    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return _unwrapped(network.module)
-    original = network.__dict__.get("_modules", {}).get("_orig_mod")  # torch.compile
-    return _unwrapped(original) if original is not None else network
-
-
-def _inputs(example: Example, batch: int) -> tuple[list[Any], dict[str, Any]]:
-    if isinstance(example, Mapping):
-        return [], {name: _one_input(value, batch) for name, value in example.items()}
-    if isinstance(example, Tensor | InputSpec) or _is_shape(example):
-        return [_one_input(example, batch)], {}
-    if isinstance(example, Sequence) and not isinstance(example, str) and example:
-        return [_one_input(value, batch) for value in example], {}
-    raise UsageError(
-        "input", repr(example), "a shape such as (3, 224, 224), a tensor, or a sequence or mapping of these"
-    )
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(n, int) for n in value)
-
-
-def _one_input(value: Any, batch: int) -> Any:
-    """A meta tensor for a shape; tensors and everything else as they are."""
-    if isinstance(value, Mapping):
-        return {name: _one_input(item, batch) for name, item in value.items()}
-    if _is_shape(value):
-        value = InputSpec(tuple(value))
-    if not isinstance(value, InputSpec):
-        return value
-    shape = (batch, *value.shape) if value.batched else value.shape
-    if any(size < 0 for size in shape) or (value.batched and batch < 1):
-        raise UsageError("input", "x".join(map(str, shape)), "sizes of at least 1")
-    return torch.empty(shape, dtype=value.dtype, device="meta")
-
-
-@contextlib.contextmanager
-def _as_found(network: nn.Module) -> Iterator[None]:
-    """Puts back every attribute of every module, and the random state."""
-    kept: list[tuple[Any, Any]] = []  # (container, shallow copy)
-    for module in network.modules():
-        kept.append((module.__dict__, dict(module.__dict__)))
-        containers = (value for value in module.__dict__.values() if isinstance(value, dict | list | set))
-        kept.extend((container, container.copy()) for container in containers)
-    python, generator = random.getstate(), torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-    numpy = sys.modules.get("numpy.random")
-    numpy_state = numpy.get_state() if numpy is not None else None
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it would hide attention in one opaque call
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for container, content in kept:
-            if isinstance(container, list):
-                container[:] = content
-            elif container != content if isinstance(container, set) else True:
-                container.clear()
-                container.update(content)
-        random.setstate(python)
-        torch.set_rng_state(generator)
-        if cuda is not None:
-            torch.cuda.set_rng_state_all(cuda)
-        if numpy is not None and numpy_state is not None:
-            numpy.set_state(numpy_state)
-
-
-def _initialised(network: nn.Module, positional: list[Any], named: dict[str, Any]) -> nn.Module:
-    """The network itself, or, where it has lazy modules, a copy that has seen one batch of zeros."""
-    lazy = [name for name, value in _registered(network) if nn.parameter.is_lazy(value)]
-    if not lazy:
-        return network
-    import copy
-
-    copied = copy.deepcopy(network)
-    try:
-        with torch.no_grad():
-            copied(*map(_real, positional), **{name: _real(value) for name, value in named.items()})
-    except Exception as error:
-        raise NetworkError(lazy[0], "a lazy layer that could not be initialised", "", str(error)) from error
-    return copied
-
-
-def _real(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_meta:
-        return torch.zeros(value.shape, dtype=value.dtype)
-    return value
-
-
-def _registered(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from network.named_parameters(remove_duplicate=False)
-    yield from network.named_buffers(remove_duplicate=False)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -228,14 +117,13 @@ _QUESTIONS = kinds.words(
 class _Draft:
     """An operation before it has its name."""
 
-    __slots__ = ("attributes", "call", "followed", "inputs", "kind", "main", "module", "outputs", "parameters")
+    __slots__ = ("attributes", "followed", "inputs", "kind", "outputs", "parameters", "place")
 
-    def __init__(self, kind: str, attributes: dict[str, Any], followed: bool, module: str, call: int) -> None:
-        self.kind, self.attributes, self.followed, self.module, self.call = kind, attributes, followed, module, call
+    def __init__(self, kind: str, attributes: dict[str, Any], followed: bool, place: Place) -> None:
+        self.kind, self.attributes, self.followed, self.place = kind, attributes, followed, place
         self.inputs: list[str] = []
         self.outputs: list[str] = []
         self.parameters: list[str] = []
-        self.main = False
 
 
 class _Tracer(TorchFunctionMode):
@@ -256,16 +144,13 @@ class _Tracer(TorchFunctionMode):
         self.known: dict[int, tuple[weakref.ref[Tensor], str]] = {}  # id of a traced tensor → its name in the graph
         self.sharing: dict[int, list[weakref.ref[Tensor]]] = {}  # storage → traced tensors in it
         self.stale: dict[int, str] = {}  # id of a tensor that changed through another view → the writer's output
-        self.paths = {id(module): name for name, module in network.named_modules()}
+        self.modules = Modules(network)
         self.kinds = {name: type(module).__name__ for name, module in network.named_modules()}
-        self.leaves = {name for name, module in network.named_modules() if _is_layer(module)}
-        self.stack: list[tuple[str, int]] = [("", 0)]  # (module, which call of it)
-        self.calls: Counter[str] = Counter()
         self.serial = itertools.count(1)
         self.constants = itertools.count(1)
         self.running: list[tuple[str, str]] = []  # modules being run: (path, what came in)
         self.buffers = {id(buffer) for buffer in network.buffers()}
-        for name, value in _registered(network):
+        for name, value in registered(network):
             self._register(name, value)
         attributes = (value for module in network.modules() for value in module.__dict__.values())
         self.belonging = {*self.registered, *(id(value) for value in attributes if isinstance(value, Tensor))}
@@ -303,10 +188,10 @@ class _Tracer(TorchFunctionMode):
             return self._set(function, args)
         if short in _QUESTIONS and not (self.values and short == "numpy"):
             return function(*self._mapped(args), **self._mapped(kwargs))
-        opened = _opened(function)
-        if opened is not None:
+        inside = opened(function)
+        if inside is not None:
             with self:
-                return opened(*args, **kwargs)
+                return inside(*args, **kwargs)
         return self._call(function, args, kwargs)
 
     def _set(self, function: Callable[..., Any], args: Sequence[Any]) -> Any:
@@ -321,7 +206,7 @@ class _Tracer(TorchFunctionMode):
     def _call(self, function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         name, in_place = table.canonical(function)
         out = kwargs.get("out")
-        given = list(_tensors((args, kwargs)))
+        given = list(tensors((args, kwargs)))
         traced = any(id(tensor) in self.known or id(tensor) in self.registered for tensor in given)
         if not traced:  # constants among themselves have values: they are computed
             if in_place and given:
@@ -344,7 +229,7 @@ class _Tracer(TorchFunctionMode):
             result = function(*mapped, **mapped_kwargs)
         if result is NotImplemented:
             return result
-        outputs = [tensor for tensor in _tensors(result) if isinstance(tensor, Tensor)]
+        outputs = [tensor for tensor in tensors(result) if isinstance(tensor, Tensor)]
         if name == "assign" and args:
             outputs = [mapped[0]]
         if not outputs:
@@ -387,7 +272,7 @@ class _Tracer(TorchFunctionMode):
             self._know(given[0], draft.outputs[0])
 
     def _draft(self, kind: str, attributes: dict[str, Any], followed: bool) -> _Draft:
-        draft = _Draft(kind, attributes, followed, *self.stack[-1])
+        draft = _Draft(kind, attributes, followed, self.modules.place)
         self.drafts.append(draft)
         return draft
 
@@ -525,36 +410,25 @@ class _Tracer(TorchFunctionMode):
 
     # ---- modules
 
-    @contextlib.contextmanager
-    def following_modules(self) -> Iterator[None]:
-        thread = threading.get_ident()
+    def following(self) -> contextlib.AbstractContextManager[None]:
+        """``running`` keeps what ended with an error."""
 
-        def enter(module: nn.Module, args: Any) -> None:
-            if threading.get_ident() != thread:
-                return
-            path = self.paths.get(id(module), self.stack[-1][0])
-            self.calls[path] += id(module) in self.paths
-            self.stack.append((path, self.calls[path]))
-            self.running.append((path, ", ".join(_shape(tensor) for tensor in _tensors(args))))
+        def entered(args: Any) -> None:
+            came = ", ".join("x".join(map(str, tensor.shape)) or "a number" for tensor in tensors(args))
+            self.running.append((self.modules.place.module, came))
 
-        def leave(module: nn.Module, args: Any, output: Any) -> None:
-            if threading.get_ident() == thread and len(self.stack) > 1:
-                self.stack.pop()
-                if output is not None or sys.exc_info()[0] is None:
-                    self.running.pop()
+        def left(_: str, output: Any) -> None:
+            if output is not None or sys.exc_info()[0] is None:
+                self.running.pop()
 
-        handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return self.modules.followed(entered, left)
 
     # ---- the end
 
     def graph(self, outputs: Sequence[Tensor], batch: int, training: bool) -> Graph:
         self._forget_bookkeeping(outputs)
-        names = self._operation_names()
+        calls = [Named(draft.place, draft.kind, bool(draft.parameters)) for draft in self.drafts]
+        names = names_of(calls, self.modules.leaves, set(self.tensors))
         renamed: dict[str, str] = {}
         for draft, name in zip(self.drafts, names, strict=True):
             for place, output in enumerate(draft.outputs):
@@ -577,7 +451,7 @@ class _Tracer(TorchFunctionMode):
                 kind=draft.kind,
                 inputs=tuple(map(final, draft.inputs)),
                 outputs=tuple(map(final, draft.outputs)),
-                module=draft.module,
+                module=draft.place.module,
                 parameters=tuple(draft.parameters),
                 attributes={
                     key: final(value) if isinstance(value, str) and value.startswith("%") else value
@@ -616,45 +490,9 @@ class _Tracer(TorchFunctionMode):
                     self.tensors.pop(output)
         self.drafts = kept[::-1]
 
-    def _operation_names(self) -> list[str]:
-        """A layer's main operation has the layer's name (``conv1``, ``conv1#2`` when it is called again); functional
-        calls are numbered by kind within their module (``layer1.0.add_1``)."""
-        calls: dict[tuple[str, int], list[_Draft]] = {}
-        for draft in self.drafts:
-            if draft.module in self.leaves:
-                calls.setdefault((draft.module, draft.call), []).append(draft)
-        for drafts in calls.values():
-            main = next((draft for draft in reversed(drafts) if draft.parameters), drafts[-1])
-            main.main = True
-        names, counts, used = [], Counter[str](), set(self.tensors)
-        for draft in self.drafts:
-            if draft.main:
-                name = (draft.module or draft.kind) + (f"#{draft.call}" if draft.call > 1 else "")
-            else:
-                base = f"{draft.module}.{draft.kind}" if draft.module else draft.kind
-                counts[base] += 1
-                name = f"{base}_{counts[base]}"
-            while name in used:
-                name += "'"
-            used.add(name)
-            names.append(name)
-        return names
-
     def explain(self, error: BaseException) -> NetworkError:
         path, came = self.running[-1] if self.running else ("", "")
-        module = self.network.get_submodule(path) if path else self.network
-        kind = type(module).__name__
-        where = f"{path} ({kind})" if path else kind
-        expected = _expectation(module)
-        line = _users_line(error)
-        message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        got = f"an input of {came}" if came else "an error"
-        advice = "another --input" if expected else "run forward with this input by itself"
-        if isinstance(error, TypeError) and "forward()" in message and "argument" in message:
-            advice = "one --input for every argument of forward, in order"
-        if "expected" not in expected and "embedding" in message.lower() + kind.lower():
-            advice = "an integer input, such as --input 16:int64"
-        return NetworkError(where, f"{got} ({type(error).__name__}: {message}{line})", expected, advice)
+        return explained(self.network, path, came, error)
 
 
 def _info(name: str, tensor: Tensor) -> TensorInfo:
@@ -665,30 +503,6 @@ def _meta(tensor: Tensor) -> Tensor:
     if tensor.layout != torch.strided:
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in nested containers, in order; dataclass-like outputs by their fields."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple | set):
-        for item in value:
-            yield from _tensors(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _tensors(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        for field in value.__dataclass_fields__:
-            yield from _tensors(getattr(value, field))
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a number"
-
-
-def _is_layer(module: nn.Module) -> bool:
-    """One of PyTorch's own layers, or a user's module without children: its main operation takes its name."""
-    return next(module.children(), None) is None
 
 
 def _roles(
@@ -708,70 +522,9 @@ def _roles(
             yield role, call[role]
 
 
-_open: dict[Any, Callable[..., Any] | None] = {}
-_NO = {
-    name: lambda *_: False for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-}
-
-
-def _opened(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """PyTorch's own Python functions, to be run with the tracer on, so that what they call is seen.
-
-    Such a function asks ``has_torch_function`` first and hands itself over; its copy here is told that there is
-    nothing to hand over to, so that it runs its own body.
-    """
-    if function in _open:
-        return _open[function]
-    opened = None
-    if (
-        isinstance(function, types.FunctionType)
-        and function.__module__ in ("torch.nn.functional", "torch._tensor", "torch.functional")
-        and function.__name__ not in table.PYTHON_LEAVES
-        and function.__closure__ is None
-    ):
-        opened = types.FunctionType(
-            function.__code__, {**function.__globals__, **_NO}, function.__name__, function.__defaults__
-        )
-        opened.__kwdefaults__ = function.__kwdefaults__
-    _open[function] = opened
-    return opened
-
-
 def _without_device(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """``x.to("cuda")``, ``x.cpu()``: shapes have no device, so only the change of type remains."""
     if name in ("cpu", "cuda"):
         return None, kwargs
     kept = [item for item in args[1:] if not isinstance(item, str | torch.device | int) or isinstance(item, bool)]
     return (args[0], *kept), {key: value for key, value in kwargs.items() if key not in ("device", "non_blocking")}
-
-
-def _needs_values(error: BaseException) -> bool:
-    """Whether the error came from having shapes only: such a network is run once with values."""
-    text = f"{type(error).__name__} {error}".lower()
-    return "meta" in text or isinstance(error, NotImplementedError) or "data-dependent" in text
-
-
-def _users_line(error: BaseException) -> str:
-    """`` at file.py:12: x = self.fc(x)`` of the deepest frame that is neither PyTorch's nor ours."""
-    ours = (str(torch.__path__[0]), __file__.rsplit("/netwright/", 1)[0] + "/netwright/graph", "<string>")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(ours):
-            return f"; at {frame.filename}:{frame.lineno}: {frame.line}"
-    return ""
-
-
-def _expectation(module: nn.Module) -> str:
-    for attribute, words in (
-        ("in_channels", "{} channels in axis 1"),
-        ("in_features", "{} values in the last axis"),
-        ("num_features", "{} channels in axis 1"),
-        ("num_channels", "{} channels in axis 1"),
-        ("normalized_shape", "{} at the end of the shape"),
-        ("input_size", "{} values in the last axis"),
-        ("embed_dim", "{} values in the last axis"),
-        ("num_embeddings", "integers below {}"),
-    ):
-        value = getattr(module, attribute, None)
-        if isinstance(value, int | tuple):
-            return words.format(value if isinstance(value, int) else "x".join(map(str, value)))
-    return ""

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import NetworkError, unknown_name
+from netwright.graph.following import left_as_found
 from netwright.inspection.equivariance import followed_maps
-from netwright.inspection.observing import Call, Calls, left_as_found, place_of, saying_where
+from netwright.inspection.observing import Call, Calls, place_of, saying_where
 from netwright.records import Record
 
 THRESHOLD = 1 - 0.9545  # Luo et al. 2016: a pixel belongs to the field above this share of the largest value (2 σ)
@@ -85,7 +86,7 @@ def effective_field(
     rank = inputs.dim() - 2
     if rank < 1:
         raise NetworkError("the effective field", f"inputs of shape {tuple(inputs.shape)}", "maps: (N, C, *size)")
-    with left_as_found(network), saying_where(network), torch.enable_grad():
+    with left_as_found(network, training=False, buffers=True), saying_where(network), torch.enable_grad():
         number, name = _target(network, inputs[:1], rank, layer)
         total = torch.zeros(inputs.shape[2:], dtype=torch.float64)
         position: tuple[int, ...] = ()
@@ -106,7 +107,7 @@ def _target(network: nn.Module, one: Tensor, rank: int, layer: str) -> tuple[int
             maps.append(call.number)
 
     watched = Calls(network, [one], seen)
-    with torch.no_grad(), watched:
+    with torch.no_grad(), watched.watching():
         network(one)
     names = watched.names()
     found = {names[number]: number for number in maps}
@@ -139,7 +140,7 @@ def _gradient(
             raise _Reached
 
     try:
-        with Calls(network, [start], seen):
+        with Calls(network, [start], seen).watching():
             network(start)
     except _Reached:
         pass

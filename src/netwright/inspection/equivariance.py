@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from netwright.errors import NetworkError
-from netwright.inspection.observing import Call, Calls, left_as_found, place_of, saying_where, tensors
+from netwright.graph.following import left_as_found, tensors
+from netwright.inspection.observing import Call, Calls, place_of, saying_where
 from netwright.records import Record
 
 NOISE = 1e-4  # relative errors below it are rounding in single precision (largest seen in equivariant networks: 3e-6)
@@ -145,7 +146,7 @@ def equivariance(
     if rank < 1:
         raise NetworkError("equivariance", f"inputs of shape {tuple(x.shape)}", "maps: (N, C, *size)")
     sizes = tuple(x.shape[2:])
-    with left_as_found(network), saying_where(network), torch.no_grad():
+    with left_as_found(network, training=False, buffers=True), saying_where(network), torch.no_grad():
         base = _Run(network, x, rank, circular=False)
         maps = base.maps
         if not maps:
@@ -260,7 +261,7 @@ class _Run:
                 self.maps[call.number] = _Seen(call.kind, grids[first], before, first.clone())
 
         calls = Calls(network, [x], seen, _around if circular else None)
-        with calls:
+        with calls.watching():
             result = network(x)
         self.names = calls.names()
         self.result = next((t.clone() for t in tensors(result) if t.is_floating_point()), None)
@@ -276,7 +277,7 @@ class _Run:
             if kept is not None and call.outputs[0].shape == kept.output.shape:
                 found[call.number] = self._errors(kept, call.outputs[0], axis, pixels)
 
-        with Calls(self.network, [x], seen, _around if self.circular else None):
+        with Calls(self.network, [x], seen, _around if self.circular else None).watching():
             result = self.network(x)
         self.moved_result = next((t for t in tensors(result) if t.is_floating_point()), None)
         return found

@@ -14,7 +14,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import NetworkError
-from netwright.graph.tracing import InputSpec
-from netwright.inspection.observing import saying_where, tensors
+from netwright.graph.examples import arguments
+from netwright.graph.following import tensors
+from netwright.inspection.observing import saying_where
 from netwright.records import Record
 
 ENTRIES = 20  # of a tensor, drawn at random
@@ -132,26 +133,20 @@ def _in_double(seed: int) -> Iterator[None]:
 
 
 def _inputs(example: Any, batch: int, generator: torch.Generator) -> tuple[list[Any], dict[str, Any]]:
-    if isinstance(example, Mapping):
-        return [], {name: _input(value, batch, generator) for name, value in example.items()}
-    shape = isinstance(example, Sequence) and all(isinstance(size, int) for size in example)
-    if isinstance(example, Tensor | InputSpec) or shape:
-        return [_input(example, batch, generator)], {}
-    return [_input(value, batch, generator) for value in example], {}
-
-
-def _input(value: Any, batch: int, generator: torch.Generator) -> Any:
-    if isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(size, int) for size in value):
-        value = InputSpec(tuple(value))
-    if isinstance(value, InputSpec):
-        shape = (batch, *value.shape) if value.batched else value.shape
-        if value.dtype.is_floating_point:
+    def drawn(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        if dtype.is_floating_point:
             return torch.randn(shape, generator=generator, dtype=torch.float64)
-        return torch.randint(0, 2, shape, generator=generator).to(value.dtype)
-    if isinstance(value, Tensor):
-        value = value.detach().cpu()
-        return value.double() if value.is_floating_point() else value
-    return value
+        return torch.randint(0, 2, shape, generator=generator).to(dtype)
+
+    positional, named = arguments(example, batch, drawn)
+    return [_double(value) for value in positional], {name: _double(value) for name, value in named.items()}
+
+
+def _double(value: Any) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    return value.double() if value.is_floating_point() else value
 
 
 class _Checker:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from netwright.errors import NetworkError, UsageError, unknown_name
-from netwright.graph.tracing import Example, _as_found, _initialised, _inputs, _tensors, _unwrapped
+from netwright.graph.examples import Example, arguments, initialised, unwrapped
+from netwright.graph.following import Modules, left_as_found, tensors
 from netwright.records import Record
 
 Optimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -95,10 +95,10 @@ def training_memory(
         raise UsageError("batch", f"{batch}", "at least 1 example")
     build = _optimizer(optimizer)
     name = optimizer if isinstance(optimizer, str) else getattr(optimizer, "__name__", type(optimizer).__name__)
-    network = _unwrapped(network)
-    positional, named = _inputs(example, batch)
-    with _as_found(network):
-        network = _initialised(network, positional, named)
+    network = unwrapped(network)
+    positional, named = arguments(example, batch)
+    with left_as_found(network):
+        network = initialised(network, positional, named)
         for module in network.modules():
             module.__dict__["training"] = True
         with FakeTensorMode(allow_non_fake_inputs=True):
@@ -111,7 +111,7 @@ def training_memory(
             ledger.own("weights", (value for value in state.values() if isinstance(value, nn.Parameter)))
             ledger.own("buffers", (value for value in state.values() if not isinstance(value, nn.Parameter)))
             target = _fake(target, batch)
-            ledger.own("inputs", _tensors((args, kwargs, target)))
+            ledger.own("inputs", tensors((args, kwargs, target)))
             _step(network, state, parameters, args, kwargs, build, loss, target, ledger)
     return ledger.record(batch, name)
 
@@ -147,7 +147,7 @@ def _step(
             ledger.own("gradients", [p.grad for p in parameters if p.grad is not None])
             optimizer = build(parameters)
             optimizer.step()
-            ledger.own("optimizer_state", [v for entry in optimizer.state.values() for v in _tensors(entry)])
+            ledger.own("optimizer_state", [v for entry in optimizer.state.values() for v in tensors(entry)])
             ledger.enter("step")
             optimizer.step()
             ledger.enter("after")
@@ -198,7 +198,7 @@ def _fake(value: Any, batch: int) -> Any:
 
 
 def _target(loss: str, outputs: Any, network: nn.Module) -> Tensor:
-    first = next(_tensors(outputs), None)
+    first = next(tensors(outputs), None)
     if first is None or not first.is_floating_point():
         raise NetworkError(type(network).__name__, "no floating output", "outputs that a loss takes", "give loss")
     if loss == "cross-entropy":
@@ -209,7 +209,7 @@ def _target(loss: str, outputs: Any, network: nn.Module) -> Tensor:
 def _loss(loss: str | Loss, outputs: Any, target: Any) -> Tensor:
     if callable(loss):
         return loss(outputs, target)
-    first = next(_tensors(outputs))
+    first = next(tensors(outputs))
     if loss == "cross-entropy":
         return functional.cross_entropy(first, target)
     if loss == "squared":
@@ -222,7 +222,7 @@ class _Ledger(TorchDispatchMode):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.paths = {id(module): path for path, module in network.named_modules()}
+        self.modules = Modules(network)
         self.phase, self.where = "forward", ""
         self.entries: list[tuple[int, int, str, str]] = []  # (storage's number, ± bytes, phase, where)
         self.part: list[str] = []  # of each storage
@@ -237,7 +237,7 @@ class _Ledger(TorchDispatchMode):
         result = function(*args, **kwargs or {})
         if function is torch.ops.aten.mkldnn_rnn_layer.default:
             result = (*result[:3], torch.empty(_recurrent_workspace(args), dtype=torch.uint8))
-        for tensor in _tensors(result):
+        for tensor in tensors(result):
             self._note(tensor)
         inside = _workspace(function, args, result)
         if inside:
@@ -263,36 +263,27 @@ class _Ledger(TorchDispatchMode):
             self._watched[number] = weakref.ref(storage, dead)
         return self.numbers[key]
 
-    def own(self, part: str, tensors: Iterable[Tensor]) -> None:
+    def own(self, part: str, owned: Iterable[Tensor]) -> None:
         """These tensors are a known part of the memory; what is new lives from the start."""
-        for tensor in tensors:
+        for tensor in owned:
             self.part[self._note(tensor)] = part
 
     def enter(self, phase: str) -> None:
         self.phase, self.where = phase, ""
 
-    @contextlib.contextmanager
-    def following_modules(self) -> Iterator[None]:
+    def following_modules(self) -> contextlib.AbstractContextManager[None]:
         """Knows the module that runs, and writes it on the graph that the backward will follow."""
-        stack: list[str] = [""]
 
-        def before(module: nn.Module, args: Any) -> None:
-            stack.append(self.paths.get(id(module), stack[-1]))
-            self.where = stack[-1]
+        def entered(_: Any) -> None:
+            self.where = self.modules.place.module
 
-        def after(module: nn.Module, args: Any, output: Any) -> None:
-            path = stack.pop()
-            self.where = stack[-1]
-            for tensor in _tensors(output):
+        def left(path: str, output: Any) -> None:
+            self.where = self.modules.place.module
+            for tensor in tensors(output):
                 if tensor.grad_fn is not None:
                     _notes(tensor.grad_fn).setdefault("module", path)
 
-        handles = [register_module_forward_pre_hook(before), register_module_forward_hook(after, always_call=True)]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+        return self.modules.followed(entered, left)
 
     def record(self, batch: int, optimizer: str) -> TrainingMemory:
         """Reads the entries twice: once for the highest sum, once for what it is made of."""

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import unknown_name
-from netwright.inspection.observing import Call, Calls, grid_of, left_as_found, picture_of, place_of, saying_where
+from netwright.graph.following import left_as_found
+from netwright.inspection.observing import Call, Calls, grid_of, picture_of, place_of, saying_where
 from netwright.records import Record
 
 PIECE = 1 << 21  # values that are looked at in float64 at a time: 16 MiB
@@ -278,7 +279,12 @@ def activation_pictures(
 
     one = batched[:1]
     watched = Calls(network, [one], seen)
-    with left_as_found(network), saying_where(network), torch.no_grad(), watched:
+    with (
+        left_as_found(network, training=False, buffers=True),
+        saying_where(network),
+        torch.no_grad(),
+        watched.watching(),
+    ):
         network(one)
     names = watched.names()
     for name in layers:

@@ -1,0 +1,95 @@
+"""What a network is run on: shapes, tensors or containers of them → its arguments; and the network that takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+
+from netwright.errors import NetworkError, UsageError
+
+
+class InputSpec(msgspec.Struct, frozen=True):
+    """One input without its batch: shape and type. ``batched`` is False where ``shape`` has the batch already."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    batched: bool = True
+
+
+Example = Tensor | InputSpec | Sequence[int] | Sequence[Any] | Mapping[str, Any]
+Make = Callable[[tuple[int, ...], torch.dtype], Tensor]
+
+
+def meta(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+def arguments(example: Example, batch: int, make: Make = meta) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of forward, by position and by name: ``make(shape with batch, dtype)`` for every shape, tensors
+    and everything else as they are. Raises ``UsageError`` for what is no example."""
+    if isinstance(example, Mapping):
+        return [], {name: _argument(value, batch, make) for name, value in example.items()}
+    if isinstance(example, Tensor | InputSpec) or _is_shape(example):
+        return [_argument(example, batch, make)], {}
+    if isinstance(example, Sequence) and not isinstance(example, str) and example:
+        return [_argument(value, batch, make) for value in example], {}
+    raise UsageError(
+        "input", repr(example), "a shape such as (3, 224, 224), a tensor, or a sequence or mapping of these"
+    )
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(n, int) for n in value)
+
+
+def _argument(value: Any, batch: int, make: Make) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _argument(item, batch, make) for name, item in value.items()}
+    if _is_shape(value):
+        value = InputSpec(tuple(value))
+    if not isinstance(value, InputSpec):
+        return value
+    shape = (batch, *value.shape) if value.batched else value.shape
+    if any(size < 0 for size in shape) or (value.batched and batch < 1):
+        raise UsageError("input", "x".join(map(str, shape)), "sizes of at least 1")
+    return make(shape, value.dtype)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The module itself, out of data parallelism and ``torch.compile``."""
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return unwrapped(network.module)
+    original = network.__dict__.get("_modules", {}).get("_orig_mod")  # torch.compile
+    return unwrapped(original) if original is not None else network
+
+
+def initialised(network: nn.Module, positional: list[Any], named: dict[str, Any]) -> nn.Module:
+    """The network itself, or, where it has lazy modules, a copy that has seen one batch of zeros."""
+    lazy = [name for name, value in registered(network) if nn.parameter.is_lazy(value)]
+    if not lazy:
+        return network
+    import copy
+
+    copied = copy.deepcopy(network)
+    try:
+        with torch.no_grad():
+            copied(*map(_real, positional), **{name: _real(value) for name, value in named.items()})
+    except Exception as error:
+        raise NetworkError(lazy[0], "a lazy layer that could not be initialised", "", str(error)) from error
+    return copied
+
+
+def _real(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_meta:
+        return torch.zeros(value.shape, dtype=value.dtype)
+    return value
+
+
+def registered(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Parameters, then buffers, under every name that they have."""
+    yield from network.named_parameters(remove_duplicate=False)
+    yield from network.named_buffers(remove_duplicate=False)
