@@ -6,6 +6,7 @@ A finding and an error speak the same grammar. ``exit_code`` is what the command
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path, PurePath
 
 
 class NetwrightError(Exception):
@@ -106,3 +107,25 @@ def unknown_name(
     candidates = sorted(known)
     near = nearest(name, candidates)
     return error(where, f"{name!r}", f"one of {', '.join(candidates)}", near or "")
+
+
+def users_line(error: BaseException) -> str:
+    """``file.py:12: x = self.fc(x)``: where ``error`` rose, as deep as the code is neither PyTorch's nor ours; empty
+    where it is theirs alone. Networks by name count as the user's."""
+    import sys
+    import traceback
+
+    ours = Path(__file__).parent
+    torch = sys.modules.get("torch")
+    passed = [ours, *(Path(folder) for folder in getattr(torch, "__path__", ()))]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if frame.filename == "<string>" or frame.filename.startswith("<frozen "):
+            continue
+        if not inside(frame.filename, passed) or inside(frame.filename, [ours / "nn" / "zoo"]):
+            return f"{frame.filename}:{frame.lineno}: {frame.line}".removesuffix(": ")
+    return ""
+
+
+def inside(filename: str, folders: Iterable[PurePath]) -> bool:
+    """Whether a file lies below one of ``folders``, by the rules for paths of their kind."""
+    return any(type(folder)(filename).is_relative_to(folder) for folder in folders)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import traceback
-
-import torch
 from torch import nn
 
-from netwright.errors import NetworkError
+from netwright.errors import NetworkError, users_line
 
 
 def explained(network: nn.Module, path: str, came: str, error: BaseException) -> NetworkError:
@@ -16,7 +13,7 @@ def explained(network: nn.Module, path: str, came: str, error: BaseException) ->
     kind = type(module).__name__
     where = f"{path} ({kind})" if path else kind
     expected = _expectation(module)
-    line = _users_line(error)
+    line = users_line(error)
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     got = f"an input of {came}" if came else "an error"
     advice = "another --input" if expected else "run forward with this input by itself"
@@ -24,22 +21,13 @@ def explained(network: nn.Module, path: str, came: str, error: BaseException) ->
         advice = "one --input for every argument of forward, in order"
     if "expected" not in expected and "embedding" in message.lower() + kind.lower():
         advice = "an integer input, such as --input 16:int64"
-    return NetworkError(where, f"{got} ({type(error).__name__}: {message}{line})", expected, advice)
+    return NetworkError(where, f"{got} ({type(error).__name__}: {message}{line and f'; at {line}'})", expected, advice)
 
 
 def needs_values(error: BaseException) -> bool:
     """Whether the error came from having shapes only: such a network is run once with values."""
     text = f"{type(error).__name__} {error}".lower()
     return "meta" in text or isinstance(error, NotImplementedError) or "data-dependent" in text
-
-
-def _users_line(error: BaseException) -> str:
-    """`` at file.py:12: x = self.fc(x)`` of the deepest frame that is neither PyTorch's nor ours."""
-    ours = (str(torch.__path__[0]), __file__.rsplit("/netwright/", 1)[0] + "/netwright/graph", "<string>")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(ours):
-            return f"; at {frame.filename}:{frame.lineno}: {frame.line}"
-    return ""
 
 
 def _expectation(module: nn.Module) -> str:

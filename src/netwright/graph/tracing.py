@@ -186,7 +186,7 @@ class _Tracer(TorchFunctionMode):
             return function(*args, **kwargs)
         if short == "__set__":
             return self._set(function, args)
-        if short in _QUESTIONS and not (self.values and short == "numpy"):
+        if short in _QUESTIONS:
             return function(*self._mapped(args), **self._mapped(kwargs))
         inside = opened(function)
         if inside is not None:
