@@ -13,18 +13,19 @@ import msgspec
 
 from netwright.observations.data import DataAudit
 from netwright.observations.experiments import Experiment, Outcome
+from netwright.observations.initial import InitialState
 from netwright.observations.network import LossFacts, NetworkFacts, OptimizerFacts, Plan, Preflight
 from netwright.observations.series import Series, SeriesStore
 from netwright.records import EpochRow, Record
 
 __all__ = [
-    "DataAudit", "Experiment", "LossFacts", "NetworkFacts", "Observations", "OptimizerFacts", "Outcome", "Plan",
+    "DataAudit", "Experiment", "InitialState", "LossFacts", "NetworkFacts", "Observations", "OptimizerFacts", "Outcome", "Plan",
     "Preflight", "Series", "SeriesStore",
 ]  # fmt: skip
 
 _FACTS: dict[str, type[Record]] = {
     "data": DataAudit, "network": NetworkFacts, "loss": LossFacts, "optimizer": OptimizerFacts, "plan": Plan,
-    "preflight": Preflight,
+    "preflight": Preflight, "initial": InitialState,
 }  # fmt: skip
 
 
@@ -38,6 +39,7 @@ class Observations:
     optimizer: OptimizerFacts | None = None
     plan: Plan | None = None
     preflight: Preflight | None = None
+    initial: InitialState | None = None
     series: SeriesStore = dataclasses.field(default_factory=SeriesStore)
     epochs: list[EpochRow] = dataclasses.field(default_factory=list)
     outcomes: dict[str, Outcome] = dataclasses.field(default_factory=dict)  # by the experiment's name
