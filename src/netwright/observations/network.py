@@ -8,15 +8,29 @@ from netwright.records import Record
 
 
 class LayerFacts(Record, frozen=True, kw_only=True):
-    """One leaf module, in the order of its first call; ``name`` is the module's path."""
+    """One leaf module, or a function called between them, in the order of the first call.
+
+    ``name`` is the module's path; a function has its place and a number: ``block.relu``, ``block.relu_2``. A module
+    with children counts if it holds parameters of its own; its children that are never called themselves do too.
+
+    ``options`` are the module's plain ones (``p``, ``eps``, ``momentum``, ``affine``, ``bias``, ``stride``, …), and what
+    trying it out on made-up values showed: ``activation`` (relu, leaky_relu, elu, gelu, silu, softplus, sigmoid,
+    hardsigmoid, tanh, softsign, hardtanh, relu6, softmax, log_softmax, exponential, identity, elementwise for others),
+    ``lower`` and ``upper`` (its bounds, where it has them), ``cuts_gradient`` (its output does not depend on its input
+    for autograd).
+    """
 
     name: str
-    kind: str  # the class: Linear, Conv2d, ReLU, …
+    kind: str  # the class: Linear, Conv2d, ReLU, …; for a function the class that does the same, or its name: add, cat
     parameters: dict[str, tuple[int, ...]] = {}
     trainable: tuple[str, ...] = ()  # of its parameters, those that require a gradient
     in_optimizer: tuple[str, ...] = ()
-    output_shape: tuple[int, ...] = ()
+    output_shape: tuple[int, ...] = ()  # of one example
     options: dict[str, Any] = {}
+    inputs: tuple[str, ...] = ()  # the layers whose outputs it read in its first call; "input" for the network's own
+    calls: int = 1  # in one forward pass; 0: never called
+    function: bool = False
+    unit_axis: int = -1  # of its output for a batch: 1 for channels first
 
 
 class NetworkFacts(Record, frozen=True, kw_only=True):
@@ -27,18 +41,29 @@ class NetworkFacts(Record, frozen=True, kw_only=True):
     trainable: int = 0
     output_shape: tuple[int, ...] = ()  # of one example
     output_activation: str = ""  # softmax, log_softmax, sigmoid, relu, tanh, …; "" for none
+    calls: tuple[str, ...] = ()  # the layers in the order of all calls, repeated ones again
+    outputs: tuple[str, ...] = ()  # the layers that made the network's output
+    tied: tuple[tuple[str, ...], ...] = ()  # names of one and the same parameter
+    executed: bool = False  # seen in a forward pass; else layers are in the order of definition, without shapes
 
 
 class LossFacts(Record, frozen=True, kw_only=True):
     """The loss, by its behaviour on made-up outputs (not by its name).
 
-    ``expects``: what the outputs should be: logits, log-probabilities, probabilities or plain values.
+    ``expects``: what the outputs should be: logits, log-probabilities, probabilities or plain values. ``form``: how it
+    behaves: a softmax or sigmoid inside, log-likelihood (affine in its outputs), cross-entropy of probabilities, …
+    ``by_index``: targets are class numbers. ``task``: what is learned, from loss, targets and outputs together.
     """
 
     name: str
     expects: Literal["logits", "log-probabilities", "probabilities", "values", "unknown"] = "unknown"
     task: Literal["classification", "binary", "multi-label", "regression", "unknown"] = "unknown"
     reduction: Literal["mean", "sum", "unknown"] = "unknown"
+    form: Literal[
+        "softmax", "log-likelihood", "cross-entropy", "sigmoid", "binary-cross-entropy", "squared", "absolute", "huber",
+        "distance", "unknown",
+    ] = "unknown"  # fmt: skip
+    by_index: bool = False
 
 
 class OptimizerFacts(Record, frozen=True, kw_only=True):
