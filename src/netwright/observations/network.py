@@ -13,7 +13,7 @@ class LayerFacts(Record, frozen=True, kw_only=True):
     ``name`` is the module's path; a function has its place and a number: ``block.relu``, ``block.relu_2``. A module
     with children counts if it holds parameters of its own; its children that are never called themselves do too.
 
-    ``options`` are the module's plain ones (``p``, ``eps``, ``momentum``, ``affine``, ``bias``, ``stride``, …), and what
+    ``options`` are the module's plain ones (``p``, ``eps``, ``momentum``, ``affine``, ``bias``, ``stride``, …) and what
     trying it out on made-up values showed: ``activation`` (relu, leaky_relu, elu, gelu, silu, softplus, sigmoid,
     hardsigmoid, tanh, softsign, hardtanh, relu6, softmax, log_softmax, exponential, identity, elementwise for others),
     ``lower`` and ``upper`` (its bounds, where it has them), ``cuts_gradient`` (its output does not depend on its input

@@ -1,6 +1,6 @@
 """One measurement a file: what it measures, in which unit, what it costs. A probe knows no threshold.
 
-``Layers``: ``each`` is every layer of `NetworkFacts` that was called with a tensor as output; ``parameters`` every layer
+``each`` is every layer of `NetworkFacts` that was called with a tensor as output; ``parameters`` every layer
 with parameters that are trained; ``""`` the whole training. Values are of one step: of the first call of a layer, of a
 part of the entries of large tensors. Every probe runs on sampled steps: all of the first 20, then pairs of consecutive
 steps, as often as the budget allows.
