@@ -1,7 +1,10 @@
 """Training throughput of netwright, recording on, against loops written by hand and other trainers.
 
-Every contestant trains the same network (as ``uint8`` pictures in memory, batch 128, AdamW, constant rate, no
-augmentation) for three epochs; the time from the end of the first epoch to the end of the last counts. They take turns.
+Every contestant trains the same network (``uint8`` pictures in memory, batch 128, AdamW, constant rate, nothing
+augmented) in a process of its own, epoch after epoch. They take turns of half a second, so that what the machine does
+meanwhile falls on all alike: whoever's turn it is trains, the others wait in front of their next forward pass. Whatever
+a contestant does between two passes (loading, stepping, recording, the end of an epoch, checkpoints) is in its time;
+its clock stands still while it waits: "every four seconds" are four of its own. A pair is ten turns of each.
 
 - netwright: ``workbench.train`` with a run directory, series, training metrics and checkpoints as always
 - plain: the fastest loop by hand, in the faster memory layout, with a fused optimiser; it records nothing
@@ -15,15 +18,18 @@ import argparse
 import contextlib
 import dataclasses
 import logging
+import multiprocessing
 import os
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import common
-import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -36,6 +42,7 @@ from netwright.data.handed import from_python
 from netwright.data.opening import finish
 from netwright.nn.zoo import NETWORKS
 from netwright.recipe import Recipe, defaults, override
+from netwright.training import loop
 
 BATCH, RATE, DECAY = 128, 1e-3, 1e-2
 TARGETS = {"plain": 0.97, "usual mnist": 1.05, "usual cifar10": 1.25, "lightning": 1.0, "keras": 1.0, "skorch": 1.0}
@@ -52,8 +59,7 @@ class Task:
     precision: str
     arguments: dict[str, int] = dataclasses.field(default_factory=dict)
     layout: torch.memory_format = torch.contiguous_format
-    clock: Callable[[], float] = time.perf_counter
-    epochs = 3  # the first is not timed
+    epochs = 100_000  # nobody comes to the end
 
     def __post_init__(self) -> None:
         scaled = self.images / np.float32(255)
@@ -67,25 +73,35 @@ class Task:
         return torch.autocast("cpu", torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
 
 
-class Clock:
-    """Ends of epochs; also a sink of netwright's."""
+class Turns:
+    """In a contestant's process: waits before every ``steps``-th forward pass in training until it may go on."""
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.ends: list[float] = []
+    def __init__(self, pipe: Connection, steps: int, clock: Callable[[], float]) -> None:
+        self.pipe, self.steps, self.clock = pipe, steps, clock
+        self.calls, self.waited, self.started = 0, 0.0, 0.0
+        self.begun = True  # False: passes before the training do not count
 
-    def tick(self) -> None:
-        self.ends.append(self.task.clock())
+    def install(self, kind: type[nn.Module]) -> None:
+        """On every network of the class ``kind``; no hook, which would send the call a slower way."""
+        forward, real = kind.forward, time.monotonic
 
-    def examples_per_second(self) -> float:
-        return (len(self.ends) - 1) * len(self.task.images) / (self.ends[-1] - self.ends[0])
+        def forward_in_turn(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+            if network.training and self.begun:
+                if not self.calls % self.steps:
+                    self.hand_over(real)
+                self.calls += 1
+            return forward(network, x)
 
-    def series(self, name: str, first_step: int, values: list[float]) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
-    def epoch(self, row) -> None:
-        if row.split == "train":
-            self.tick()
+        kind.forward = forward_in_turn
+        time.monotonic = lambda: real() - self.waited
+
+    def hand_over(self, real: Callable[[], float]) -> None:
+        stopped = real()
+        self.pipe.send(self.clock() - self.started)
+        if not self.pipe.recv():
+            os._exit(0)
+        self.waited += real() - stopped
+        self.started = self.clock()
 
 
 class Feed:
@@ -120,7 +136,7 @@ class Feed:
 # ------------------------------------------------------------------------------------------------ contestants
 
 
-def netwright(task: Task) -> float:
+def netwright(task: Task) -> None:
     recipe = override(Recipe(), {
         "data.source": "python", "data.format": "python", "data.validation": 0.0, "data.test": 0.0,
         "network.name": task.network, **{f"network.{key}": value for key, value in task.arguments.items()},
@@ -131,16 +147,13 @@ def netwright(task: Task) -> float:
         "objective.label_smoothing": 0.0, "network.dropout": 0.0,
     })  # fmt: skip
     material = finish(from_python((task.images, task.labels), options=recipe.data), recipe.data)
-    clock, folder = Clock(task), common.work_folder() / "runs"
-    run = workbench.train(recipe, folder=folder, material=material, sinks=(clock,))
-    common.remove(run.directory)
-    return clock.examples_per_second()
+    workbench.train(recipe, folder=common.work_folder() / "runs" / str(os.getpid()), material=material)
 
 
-def plain(task: Task) -> float:
+def plain(task: Task) -> None:
     network = task.build().to(memory_format=task.layout)
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY, fused=True)
-    feed, clock = Feed(task), Clock(task)
+    feed = Feed(task)
     for _ in range(task.epochs):
         for x, y in feed:
             with task.autocast():
@@ -148,28 +161,23 @@ def plain(task: Task) -> float:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-        clock.tick()
-    return clock.examples_per_second()
 
 
-def usual(task: Task) -> float:
+def usual(task: Task) -> None:
     """fp32 whatever the precision of the others, as the tutorials have it."""
     network = task.build()
     optimizer = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     pictures = torch.cat([x for x, _ in Feed(dataclasses.replace(task, layout=torch.contiguous_format))])
     loader = DataLoader(TensorDataset(pictures, torch.from_numpy(task.labels)), BATCH, shuffle=True)
-    clock = Clock(task)
     for _ in range(task.epochs):
         for x, y in loader:
             optimizer.zero_grad()
             loss = functional.cross_entropy(network(x), y)
             loss.backward()
             optimizer.step()
-        clock.tick()
-    return clock.examples_per_second()
 
 
-def lightning(task: Task) -> float:
+def lightning(task: Task) -> None:
     import lightning as L
 
     class Module(L.LightningModule):
@@ -183,19 +191,14 @@ def lightning(task: Task) -> float:
         def configure_optimizers(self):
             return torch.optim.AdamW(self.parameters(), RATE, weight_decay=DECAY, fused=True)
 
-        def on_train_epoch_end(self) -> None:
-            clock.tick()
-
-    clock = Clock(task)
     trainer = L.Trainer(
         max_epochs=task.epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, precision="bf16-mixed" if task.precision == "bf16" else "32-true",
     )  # fmt: skip
     trainer.fit(Module().to(memory_format=task.layout), Feed(task))
-    return clock.examples_per_second()
 
 
-def keras(task: Task) -> float:
+def keras(task: Task) -> None:
     import keras as K
 
     class Batches(IterableDataset):
@@ -208,60 +211,106 @@ def keras(task: Task) -> float:
         def __iter__(self):
             return iter(self.feed)
 
-    clock = Clock(task)
     network = K.layers.TorchModuleWrapper(task.build().to(memory_format=task.layout))
     model = K.Sequential([K.Input(task.images.shape[1:]), network])
     model.compile(
         K.optimizers.AdamW(RATE, weight_decay=DECAY), K.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
-    ends = K.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: clock.tick())
-    model.fit(DataLoader(Batches(), batch_size=None), epochs=task.epochs, verbose=0, callbacks=[ends])
-    return clock.examples_per_second()
+    model.fit(DataLoader(Batches(), batch_size=None), epochs=task.epochs, verbose=0)
 
 
-def skorch(task: Task) -> float:
+def skorch(task: Task) -> None:
     from skorch import NeuralNet
-    from skorch.callbacks import Callback
 
-    class Ends(Callback):
-        def on_epoch_end(self, net, **kwargs) -> None:
-            clock.tick()
-
-    clock = Clock(task)
     net = NeuralNet(
         task.build().to(memory_format=task.layout), nn.CrossEntropyLoss, optimizer=torch.optim.AdamW, lr=RATE,
         optimizer__weight_decay=DECAY, optimizer__fused=True, max_epochs=task.epochs, batch_size=BATCH, verbose=0,
-        train_split=None, iterator_train=lambda dataset, batch_size: Feed(task), callbacks=[Ends()],
+        train_split=None, iterator_train=lambda dataset, batch_size: Feed(task),
     )  # fmt: skip
     net.fit(task.images, task.labels)
-    return clock.examples_per_second()
 
 
 # ------------------------------------------------------------------------------------------------ measuring
 
 
-def task_named(name: str, precision: str, steps: int) -> Task:
-    """``steps`` are timed; by default about three seconds of them on two cores."""
+STEPS = {"mnist": 40, "cifar10": 4}  # of a turn
+TURNS = 10  # of a pair
+
+
+def task_named(name: str, precision: str) -> Task:
     if name == "mnist":
         images, labels = common.mnist()
-        count = (steps or 400) // 2 * BATCH
-        return Task(images[:count], labels[:count], "lenet5", precision, {"width": 6})
-    images, labels = common.cifar10_test()
-    count = min((steps or 100) // 2 * BATCH, len(images) // BATCH * BATCH)
+        return Task(images, labels, "lenet5", precision, {"width": 6})
+    images, labels = (np.concatenate([part] * 5) for part in common.cifar10_test())  # as many as CIFAR-10 has to train
     options = override(Recipe(), {"data.source": "python", "data.format": "python"}).data
-    known = facts(finish(from_python((images, labels), options=options), options))
-    chosen = defaults.rule(msgspec.structs.replace(known, examples=50_000))
-    arguments = {key: chosen[f"network.{key}"] for key in ("width", "depth")}
-    return Task(images[:count], labels[:count], "small_resnet", precision, arguments)
+    chosen = defaults.rule(facts(finish(from_python((images, labels), options=options), options)))
+    return Task(
+        images, labels, "small_resnet", precision, {key: chosen[f"network.{key}"] for key in ("width", "depth")}
+    )
 
 
-def faster_layout(task: Task) -> torch.memory_format:
-    """By the plain loop itself, three turns each."""
-    speeds = {form: [] for form in (torch.contiguous_format, torch.channels_last)}
-    for _ in range(3):
-        for form, seen in speeds.items():
-            seen.append(plain(dataclasses.replace(task, layout=form)))
-    return max(speeds, key=lambda form: sorted(speeds[form])[1])
+def contest(name: str, form: torch.memory_format, options: argparse.Namespace, pipe: Connection, who: str) -> None:
+    """A contestant's process."""
+    warnings.filterwarnings("ignore")
+    for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    task = task_named(name, options.precision)
+    task.layout = form
+    clock = time.process_time if options.clock == "processor" else time.perf_counter
+    turns = Turns(pipe, STEPS[name], clock)
+    turns.install(type(task.build()))
+    if who == "netwright":  # it tries both layouts first
+        turns.begun, train = False, loop.train
+
+        def begin(*arguments: Any) -> None:
+            turns.begun = True
+            train(*arguments)
+
+        loop.train = begin
+    globals()[who](task)
+
+
+def race(
+    name: str, contestants: Mapping[str, tuple[str, torch.memory_format]], options: argparse.Namespace, pairs: int
+) -> dict[str, list[float]]:
+    """Steps a second of each contestant (label → its function and layout) in each of ``pairs`` pairs."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for label, (who, form) in contestants.items():
+        pipes[label], theirs = context.Pipe()
+        process = context.Process(target=contest, args=(name, form, options, theirs, who), daemon=True)
+        process.start()
+        theirs.close()
+        processes.append(process)
+        pipes[label].recv()  # it stands before its first step
+    seen: dict[str, list[float]] = {label: [] for label in contestants}
+    labels = list(contestants)
+    for pair in range(pairs + 1):  # the first is to warm up
+        seconds = dict.fromkeys(labels, 0.0)
+        for turn in range(TURNS):
+            for label in labels if turn % 2 else labels[::-1]:
+                time.sleep(0.01)  # threads of the one before stop spinning
+                pipes[label].send(True)
+                seconds[label] += pipes[label].recv()
+        if pair:
+            for label in labels:
+                seen[label].append(TURNS * STEPS[name] / seconds[label])
+            done = "  ".join(f"{label} {seen[label][-1] * BATCH:.4g}" for label in labels)
+            print(f"  pair {pair}/{pairs}: {done}", file=sys.stderr, flush=True)
+    for label, process in zip(labels, processes):
+        pipes[label].send(False)
+        process.join()
+    common.remove(common.work_folder() / "runs")
+    return seen
+
+
+def faster_layout(name: str, options: argparse.Namespace) -> torch.memory_format:
+    """By the plain loop itself."""
+    forms = {str(form): form for form in (torch.contiguous_format, torch.channels_last)}
+    speeds = race(name, {label: ("plain", form) for label, form in forms.items()}, options, 3)
+    return forms[max(forms, key=lambda label: sorted(speeds[label])[1])]
 
 
 def importable(name: str) -> str:
@@ -274,31 +323,28 @@ def importable(name: str) -> str:
 
 
 def measure(name: str, options: argparse.Namespace) -> None:
-    task, precision, wanted = task_named(name, options.precision, options.steps), options.precision, options.against
-    task.clock = time.process_time if options.clock == "processor" else time.perf_counter
-    task.layout = faster_layout(task)
+    precision, wanted = options.precision, options.against
+    layout = faster_layout(name, options)
     skipped = {peer: reason for peer in PEERS if peer in wanted and (reason := importable(peer))}
-    contestants: dict[str, Callable[[], float]] = {}
-    for contestant in (netwright, plain, usual, lightning, keras, skorch):
-        if contestant is netwright or (contestant.__name__ in wanted and contestant.__name__ not in skipped):
-            contestants[contestant.__name__] = lambda contestant=contestant: contestant(task)
-    speeds = common.rounds(contestants, options.pairs)
+    known = ("netwright", "plain", "usual", *PEERS)
+    chosen = [who for who in known if who == "netwright" or (who in wanted and who not in skipped)]
+    speeds = race(name, {who: (who, layout) for who in chosen}, options, options.pairs)
     ratios = {other: common.ratio(speeds["netwright"], speeds[other]) for other in speeds if other != "netwright"}
-    layout = "channels_last" if task.layout == torch.channels_last else "contiguous"
+    task = task_named(name, precision)
     print(f"\n{name}, {task.network} {task.arguments or ''}, batch {BATCH}, {precision}, plain loop {layout}")
     rows = []
     for other, value in ratios.items():
         target = TARGETS.get(f"{other} {name}", TARGETS.get(other))
-        speed = common.interval(speeds[other])["median"]
+        speed = common.interval(speeds[other])["median"] * BATCH
         rows.append((other, f"{speed:.0f}", common.ratio_text(value), f"{target:.2f}" if precision == "fp32" else ""))
     rows += [(other, "", f"skipped: {reason}", "") for other, reason in skipped.items()]
-    own = f"{common.interval(speeds['netwright'])['median']:.0f}"
+    own = f"{common.interval(speeds['netwright'])['median'] * BATCH:.0f}"
     common.table(("", "examples/s", "netwright / it", "target"), [("netwright", own, "", ""), *rows])
     common.write_result("throughput", f"{name} {precision} {options.clock} against {' '.join(wanted)}", {
-        "network": task.network, "arguments": task.arguments, "batch": BATCH, "layout": layout, "ratios": ratios,
-        "clock": options.clock, "steps": 2 * len(task.images) // BATCH,
-        "examples_per_second": {other: common.interval(seen)["median"] for other, seen in speeds.items()},
-        "skipped": skipped, "peers": {peer: common.version(peer) for peer in PEERS if peer in contestants},
+        "network": task.network, "arguments": task.arguments, "batch": BATCH, "layout": str(layout), "ratios": ratios,
+        "clock": options.clock, "steps": TURNS * STEPS[name],
+        "examples_per_second": {other: BATCH * common.interval(seen)["median"] for other, seen in speeds.items()},
+        "skipped": skipped, "peers": {peer: common.version(peer) for peer in PEERS if peer in chosen},
     })  # fmt: skip
 
 
@@ -308,15 +354,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0, help="0: as many as PyTorch takes")
-    parser.add_argument("--steps", type=int, default=0, help="timed in a piece; 0: enough for about three seconds")
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall", help="processor: for a busy machine")
     parser.add_argument("--against", nargs="*", default=["plain", "usual", *PEERS], help="all of them if not given")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    warnings.filterwarnings("ignore")
-    for logger in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
     for name in options.tasks:
         measure(name, options)
 
