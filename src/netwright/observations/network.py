@@ -10,7 +10,7 @@ from netwright.records import Record
 class LayerFacts(Record, frozen=True, kw_only=True):
     """One leaf module, or a function called between them, in the order of the first call.
 
-    ``name`` is the module's path; a function has its place and a number: ``block.relu``, ``block.relu_2``. A module
+    ``name`` is the module's path; a function has its place and a number: ``block.relu_1``. A module
     with children counts if it holds parameters of its own; its children that are never called themselves do too.
 
     ``options`` are the module's plain ones (``p``, ``eps``, ``momentum``, ``affine``, ``bias``, ``stride``, …) and what

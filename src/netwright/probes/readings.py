@@ -1,0 +1,105 @@
+"""Values that wait on their device until they are read, all in one piece; and the parts of tensors they are taken of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from netwright.records import Measurement
+
+VALUES = 32_768  # of an output or of its gradient that are looked at
+ENTRIES = 4_096  # of a parameter: a norm is then within 1 %, a cosine within 2 %
+
+
+class Readings:
+    """One step's values: tensors are kept as they are, and turned into numbers by `read`."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self._keys: list[tuple[str, str, str]] = []
+        self._tensors: list[Tensor] = []
+        self._numbers: list[Measurement] = []
+
+    def add(self, layer: str, probes: Sequence[tuple[str, str]], values: Tensor) -> None:
+        """``values`` (len(probes),) of ``probes``, each with its unit."""
+        self._keys += [(probe, layer, unit) for probe, unit in probes]
+        self._tensors.append(values)
+
+    def put(self, probe: str, unit: str, value: float, layer: str = "") -> None:
+        """A number that is known already."""
+        self._numbers.append(self._measurement(probe, layer, unit, value))
+
+    def read(self) -> list[Measurement]:
+        """All of them, with one transfer a device; what is not finite is None. Waits for the devices."""
+        values: dict[int, list[float]] = {}
+        for device in dict.fromkeys(tensor.device for tensor in self._tensors):
+            own = [number for number, tensor in enumerate(self._tensors) if tensor.device == device]
+            sizes = [self._tensors[number].numel() for number in own]
+            flat = torch.cat([self._tensors[number].detach().double().reshape(-1) for number in own]).tolist()
+            for number, size in zip(own, sizes, strict=True):
+                values[number], flat = flat[:size], flat[size:]
+        numbers = [value for number in range(len(self._tensors)) for value in values[number]]
+        found = [
+            self._measurement(probe, layer, unit, value)
+            for (probe, layer, unit), value in zip(self._keys, numbers, strict=True)
+        ]
+        return self._numbers + found
+
+    def _measurement(self, probe: str, layer: str, unit: str, value: float) -> Measurement:
+        kept = value if math.isfinite(value) else None
+        return Measurement(probe=probe, step=self.step, unit=unit, values=(kept,), layer=layer)
+
+
+def stride_for(count: int, limit: int) -> int:
+    """A step through ``count`` entries that visits at most ``limit`` of them, and every row and column in turn: it has
+    no factor in common with the count, so it does not stay in one column."""
+    stride = -(-count // limit)
+    while stride > 1 and math.gcd(stride, count) > 1:
+        stride += 1
+    return stride
+
+
+def entries(tensor: Tensor, limit: int = ENTRIES) -> Tensor:
+    """Up to ``limit`` entries of a tensor, always the same ones, (n,) in at least single precision; a copy."""
+    tensor = local(tensor.detach())
+    if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.permute(0, 2, 3, 1)
+    flat = tensor.reshape(-1)[:: stride_for(max(1, tensor.numel()), limit)]
+    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat.clone()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a distributed tensor: nothing here may wait for other processes."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
+
+
+def portion(tensor: Tensor, unit_axis: int, limit: int = VALUES) -> Tensor:
+    """(E, U, P): examples, units and positions, thinned out to about ``limit`` values; a view or a copy, at least
+    single precision. One axis counts as one example an entry with a single unit."""
+    tensor = tensor.detach()
+    if tensor.dim() == 0:
+        tensor = tensor.reshape(1, 1, 1)
+    elif tensor.dim() == 1:
+        tensor = tensor.reshape(-1, 1, 1)
+    elif tensor.dim() == 2:
+        tensor = tensor.unsqueeze(-1)
+    else:
+        tensor = tensor.movedim(unit_axis, 1)
+        excess = tensor.numel() / limit
+        if excess > 1:  # positions first: neighbours say nearly the same
+            positions = max(1, math.prod(tensor.shape[2:]))
+            wanted = min(excess, max(1.0, positions / 16)) ** (1 / (tensor.dim() - 2))
+            every = max(1, round(wanted))
+            tensor = tensor[(slice(None), slice(None), *[slice(None, None, every)] * (tensor.dim() - 2))]
+        tensor = tensor.flatten(2)
+    every = max(1, round(tensor.numel() / limit))
+    examples = max(1, min(every, tensor.shape[0] // 8))  # at least eight stay, or dead units look like many
+    tensor = tensor[::examples]
+    every = max(1, round(tensor.numel() / limit))
+    tensor = tensor[:, ::every]
+    return (
+        tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) or not tensor.is_floating_point() else tensor
+    )
