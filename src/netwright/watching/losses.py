@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -99,7 +101,8 @@ def describe(
     name = type(loss).__name__ if isinstance(loss, nn.Module) else getattr(loss, "__name__", type(loss).__name__)
     own = _copied(loss)
     found: tuple[Form, Trial] | None = None
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of shapes that broadcast among the made-up ones
         for trial in _trials(targets, output_shape):
             form = _form(own, trial)
             if form != "unknown":
@@ -200,6 +203,8 @@ def _over_classes(loss: Loss, trial: Trial) -> Form:
         if _same(halfway, (at_first + at_second) / 2) and _same(doubled, 2 * at_first - at_second):
             return "log-likelihood"
     if _logarithmic([trial.call(loss, _right_class(trial, p)) for p in (1e-2, 1e-3, 1e-4)]):
+        if trial.indices is None and _asymmetric_distance(lambda o, t: trial.filled(loss, o, t)) == "distance":
+            return "distance"  # of counts (Poisson), at all of which it is smallest, not at 1 alone
         wrong = [trial.call(loss, _wrong_class(trial, p)) for p in (1e-2, 1e-3, 1e-4)]
         return "binary-cross-entropy" if _logarithmic(wrong) else "cross-entropy"
     if trial.indices is not None and trial.columns > 1:
@@ -299,7 +304,7 @@ def _saturates(values: Sequence[float | None]) -> bool:
     fall = known[2] - known[4]
     return (
         fall > EXACT * abs(known[3])
-        and all(b <= a + 1e-2 * fall for a, b in zip(known, known[1:]))
+        and all(b <= a + 1e-2 * fall for a, b in itertools.pairwise(known))
         and abs(known[-2] - known[-1]) < 0.1 * fall
     )
 

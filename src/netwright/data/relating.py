@@ -1,0 +1,124 @@
+"""Whether labels have to do with inputs at all: simple learners against the same predictions with permuted labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from netwright.observations.data import Relation
+
+Array = npt.NDArray[Any]
+
+TRAINED = 2000  # rows that the learners see
+TESTED = 1000
+LEAST = 60  # rows without which nothing can be said
+PROJECTED = 128  # random directions that stand for more features (Johnson & Lindenstrauss 1984)
+NEIGHBOURS = 5
+RIDGE = 1e-2  # of the mean power of the features
+CLEAR = 5.0  # standard deviations beyond permuted labels at which no other learner needs to be asked
+TREES = 100
+
+
+def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int = 0) -> Relation | None:
+    """The best of nearest neighbours, a linear model and, where those see nothing, a forest; None where there is too
+    little to tell, or more than one answer an example.
+
+    Under the null hypothesis (labels permuted) the score of fixed predictions has a known mean and deviation, so ``z``
+    needs no further training.
+    """
+    labels = _labels(targets, task, form)
+    if labels is None or len(inputs) != len(labels) or len(labels) < LEAST or inputs.dtype.kind not in "biuf":
+        return None
+    make = np.random.default_rng(seed)
+    rows = make.permutation(len(labels))[: TRAINED + TESTED]
+    half = min(TRAINED, 2 * len(rows) // 3)
+    x = inputs[rows].reshape(len(rows), -1).astype(np.float64)
+    y = labels[rows]
+    kept = np.isfinite(x).all(1) & (np.isfinite(y) if y.dtype.kind == "f" else True)
+    x, y, half = x[kept], y[kept], int(kept[:half].sum())
+    if len(y) < LEAST or len(np.unique(y)) < 2:
+        return None
+    deviation = x[:half].std(0)
+    varying = deviation > 1e-12
+    if not varying.any():
+        return None
+    x = (x[:, varying] - x[:half, varying].mean(0)) / deviation[varying]
+    if x.shape[1] > PROJECTED:
+        x = x @ (make.standard_normal((x.shape[1], PROJECTED)) / np.sqrt(PROJECTED))
+    train, test, known, asked = x[:half], x[half:], y[:half], y[half:]
+    classes = task == "classification"
+    found: list[tuple[float, float, float, str]] = []
+    for name, learner in (("nearest neighbours", _neighbours), ("a linear model", _linear), ("a forest", _forest)):
+        predicted = learner(train, known, test, classes)
+        found.append((*_against_permuted(predicted, asked, classes), name))
+        if found[-1][0] > CLEAR:
+            break
+    z, score, chance, name = max(found)
+    return Relation(
+        learner=name, score=score, chance=chance, z=z, trained=half, tested=len(asked),
+        learners=tuple(item[-1] for item in found),
+    )  # fmt: skip
+
+
+def _labels(targets: Array, task: str, form: str) -> Array | None:
+    if task == "classification":
+        from netwright.data.auditing import class_labels
+
+        return class_labels(targets, form)  # type: ignore[arg-type]
+    if task == "regression" and targets.size == len(targets):
+        return targets.reshape(-1).astype(np.float64)
+    return None
+
+
+def _against_permuted(predicted: Array, asked: Array, classes: bool) -> tuple[float, float, float]:
+    """(z, score, chance)."""
+    count = len(asked)
+    if classes:
+        score = float((predicted == asked).mean())
+        values = np.unique(asked)
+        chance = float(sum((predicted == value).mean() * (asked == value).mean() for value in values))
+        noise = np.sqrt(max(chance * (1 - chance), 1 / count) / count)
+        return (score - chance) / float(noise), score, chance
+    if predicted.std() < 1e-12 or asked.std() < 1e-12:
+        return 0.0, 0.0, 0.0
+    score = float(np.corrcoef(_ranks(predicted), _ranks(asked))[0, 1])
+    return score * float(np.sqrt(count - 1)), score, 0.0
+
+
+def _ranks(values: Array) -> Array:
+    ranks = np.empty(len(values))
+    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return ranks
+
+
+def _neighbours(train: Array, known: Array, test: Array, classes: bool) -> Array:
+    distance = (test**2).sum(1)[:, None] + (train**2).sum(1)[None] - 2 * test @ train.T
+    near = np.argpartition(distance, min(NEIGHBOURS, len(train) - 1), axis=1)[:, :NEIGHBOURS]
+    if not classes:
+        mean: Array = known[near].mean(1)
+        return mean
+    values, indices = np.unique(known, return_inverse=True)
+    votes = np.stack([(indices[near] == number).sum(1) for number in range(len(values))], 1)
+    chosen: Array = values[votes.argmax(1)]
+    return chosen
+
+
+def _linear(train: Array, known: Array, test: Array, classes: bool) -> Array:
+    values = np.unique(known)
+    wanted = (known[:, None] == values).astype(np.float64) if classes else known[:, None]
+    design = np.c_[train, np.ones(len(train))]
+    gram = design.T @ design
+    gram[np.diag_indices_from(gram)] += RIDGE * np.trace(gram) / len(gram)
+    out = np.c_[test, np.ones(len(test))] @ np.linalg.solve(gram, design.T @ (wanted - wanted.mean(0))) + wanted.mean(0)
+    chosen: Array = values[out.argmax(1)] if classes else out[:, 0]
+    return chosen
+
+
+def _forest(train: Array, known: Array, test: Array, classes: bool) -> Array:
+    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
+
+    kind = ExtraTreesClassifier if classes else ExtraTreesRegressor
+    predicted: Array = kind(TREES, random_state=0, min_samples_leaf=2).fit(train, known).predict(test)
+    return predicted
