@@ -33,8 +33,13 @@ class Experiment(Record, frozen=True, kw_only=True):
 
 
 class Replay(Record, frozen=True, kw_only=True):
-    """How a copy trained: ``losses`` thinned out evenly, ``score`` (accuracy or R², higher is better) on the part
-    ``scored_on``; None where it was not finite."""
+    """How a copy trained: ``losses`` are means over equal pieces of its steps, ``score`` (accuracy or R², higher is
+    better) is on the part ``scored_on``; None where it was not finite.
+
+    ``planned``: the steps of the whole training, of which ``steps`` were made. ``chance``: the score of the best
+    constant on the same examples. ``uncertainty``: one standard error of the score over ``scored`` examples.
+    ``first_loss``: of the first batch, before any step; ``last_loss``: mean over the last tenth of the steps.
+    """
 
     steps: int
     losses: tuple[float | None, ...]
@@ -42,13 +47,21 @@ class Replay(Record, frozen=True, kw_only=True):
     train_score: float | None = None
     scored_on: str = "validation"
     seconds: float = 0.0
+    planned: int = 0
+    chance: float | None = None
+    uncertainty: float = 0.0
+    scored: int = 0
+    measure: str = "accuracy"  # or R²
+    first_loss: float | None = None
+    last_loss: float | None = None
 
 
 class Outcome(Record, frozen=True, kw_only=True):
     """What an experiment showed, beside the unchanged training on the same seeds and steps.
 
-    ``gain``: score with the change − without, mean over the seeds, ``noise`` its spread (one standard deviation);
-    ``better``: the gain is beyond the noise. ``failed``: why it could not be tried.
+    ``gain``: score with the change − without, mean over the seeds, a score below that of a constant counting as that
+    (a copy that broke down counts so too); ``noise`` is the gain's standard error; ``better``: the gain is beyond the
+    noise. ``failed``: why it could not be tried.
     """
 
     experiment: Experiment
@@ -59,3 +72,5 @@ class Outcome(Record, frozen=True, kw_only=True):
     better: bool | None = None
     seconds: float = 0.0
     failed: str = ""
+    seeds: int = 1
+    skills: tuple[float, float] | None = None  # without and with: (score − chance) / (1 − chance), 0 where below

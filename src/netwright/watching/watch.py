@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from netwright.diagnosis.judging import Diagnosis
+from netwright.errors import NetwrightError
 from netwright.observations import Observations
 from netwright.records import EpochRow, Finding, Measurement
 from netwright.repair import confirm as confirming
@@ -59,7 +60,7 @@ class Watch:
         self._broken = False
         self._losses: list[torch.Tensor] = []
         self._model, self._ignore, self._confirm, self._budget = model, dict(ignore or {}), confirm, budget
-        self._replica: replicas.Replica | None = None
+        self._laboratory: confirming.Laboratory | None = None
         self._diagnosis: tuple[tuple[int, int], Diagnosis] | None = None
         self._started = time.monotonic()
         with self.harmless("preflight"), undisturbed():
@@ -67,8 +68,20 @@ class Watch:
                 self.observations, model, optimizer, loss=loss, train_data=train_data, val_data=val_data,
                 batch_size=batch_size, epochs=epochs,
             )  # fmt: skip
-            if confirm and loss is not None and train_data is not None and batch_size and epochs:
-                self._replica = replicas.of(model, optimizer, loss, train_data, val_data, batch_size, epochs)
+            if confirm:
+                self._laboratory = self._copied(model, optimizer, loss, train_data, val_data, batch_size, epochs)
+
+    def _copied(self, model: Any, optimizer: Any, loss: Any, *others: Any) -> confirming.Laboratory | None:
+        """A copy to try suspicions on, where all of the training is known and can be copied."""
+        if optimizer is None or loss is None or any(part is None for part in (others[0], *others[2:])):
+            self.observations.unseen["experiments"] = "loss, training data, batch size or epochs were not given"
+            return None
+        task = self.observations.data.task if self.observations.data else "unknown"
+        try:
+            return confirming.Laboratory(replicas.of(model, optimizer, loss, *others, task=task))
+        except NetwrightError as error:
+            self.observations.unseen["experiments"] = str(error)
+            return None
 
     @contextlib.contextmanager
     def harmless(self, where: str) -> Iterator[None]:
@@ -112,7 +125,7 @@ class Watch:
             with self.harmless("diagnosis"), undisturbed():
                 self._read_losses()
                 diagnosis = confirming.judge_and_confirm(
-                    self.observations, self._replica, ignore=self._ignore, seconds=self._confirm
+                    self.observations, self._laboratory, ignore=self._ignore, seconds=self._confirm
                 )
             self._diagnosis = (state, diagnosis)
         return self._diagnosis[1]

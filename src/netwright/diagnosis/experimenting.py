@@ -1,0 +1,133 @@
+"""What rules share about experiments: names (each is run once) and how their outcomes are read. No torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from netwright.observations import Experiment, Observations, Outcome
+from netwright.observations.experiments import Change, Replay
+from netwright.records import Record
+
+REPLAY = Experiment(
+    name="replay", question="how far does the unchanged training come in a plain loop?", worth=100.0
+)  # its outcome's `changed` is its `baseline`
+
+
+def experiment(*changes: Change, epochs: float = 1.0, worth: float = 1.0, question: str = "") -> Experiment:
+    """An experiment whose name follows from its changes: rules that ask the same share the answer."""
+    if not changes:
+        return REPLAY
+    name = " + ".join(sorted(_named(change) for change in changes)) + (f" for {epochs:g} epochs" if epochs != 1 else "")
+    return Experiment(name=name, changes=changes, question=question, worth=worth, epochs=epochs)
+
+
+def _named(change: Change) -> str:
+    value = change.value
+    text = "" if value is None else f"={value:g}" if isinstance(value, float | int) else f"={value}"
+    return change.kind + text + (f"@{change.layer}" if change.layer else "")
+
+
+def change(kind: str, value: Any = None, layer: str = "") -> Change:
+    return Change(kind=kind, value=value, layer=layer)
+
+
+def answer(observations: Observations, asked: Experiment) -> Outcome | None:
+    """The outcome, None as long as it was not run."""
+    return observations.outcomes.get(asked.name)
+
+
+def replayed(observations: Observations) -> Replay | None:
+    """The unchanged training in a plain loop, None where it was not (or could not be) run."""
+    outcome = observations.outcomes.get(REPLAY.name)
+    return outcome.baseline if outcome is not None and not outcome.failed else None
+
+
+def skill(score: float | None, chance: float | None) -> float:
+    """(score − chance) / (1 − chance): 0 for a constant and for what is worse or not finite, 1 for perfect."""
+    if score is None or not math.isfinite(score):
+        return 0.0
+    floor = chance if chance is not None and chance < 1 else 0.0
+    return max(0.0, (score - floor) / (1 - floor))
+
+
+def proof(outcome: Outcome) -> str:
+    """The sentence for ``confirmed_by``: both scores, steps and seeds; why not, where it failed."""
+    if outcome.failed:
+        return f"not tried: {outcome.failed}"
+    before, after = outcome.baseline, outcome.changed
+    if before is None or after is None:
+        return ""
+    said = outcome.experiment.question or outcome.experiment.name
+    steps = (
+        f"{after.steps:,} steps" if after.steps == before.steps else f"{after.steps:,} steps against {before.steps:,}"
+    )
+    seeds = f", {outcome.seeds} seeds" if outcome.seeds > 1 else ""
+    noise = f" ± {outcome.noise:.3f}" if outcome.noise is not None else ""
+    return (
+        f"{said}: {before.measure} on {after.scored_on} {_score(before)} → {_score(after)} "
+        f"(gain {outcome.gain or 0.0:+.3f}{noise}; {steps}{seeds})"
+    )
+
+
+def _score(replay: Replay) -> str:
+    return "not finite" if replay.score is None else f"{replay.score:.3f}"
+
+
+# -------------------------------------------------------------------------- the user's loop beside the plain one
+
+# The share of the plain loop's progress in loss that the user's own loop makes; another order of the examples does not
+# halve it.
+PROGRESS_LOST = 0.5
+# A first loss so much above that of the same untrained network and loss: something is added to it (a penalty).
+ADDED = 1.5
+FIRST_EXAMPLES = 8  # a first batch of fewer says too little of the loss
+
+
+class LoopGap(Record, frozen=True, kw_only=True):
+    """The user's own curve beside the unchanged training in a plain loop (gradients cleared, examples shuffled,
+    descent, evaluation mode, nothing added to the loss).
+
+    ``progress``: how much of the plain loop's fall in loss the user's made (1: as much; 0 or less: none).
+    ``added``: what the user's loss at the first step has beyond the plain one, as a factor. ``scores``: (user's,
+    plain) on the held-out part at the end, where both are known; the user's metric may be another one.
+    ``loses_progress``: the fault is in the loop. ``adds_to_loss``: a term is added. None: cannot be said.
+    """
+
+    progress: float | None = None
+    added: float | None = None
+    scores: tuple[float, float] | None = None
+    loses_progress: bool | None = None
+    adds_to_loss: bool | None = None
+
+
+def loop_gap(observations: Observations) -> LoopGap | None:
+    """None where there is no replay of at least the steps that the user's loop made, or no losses of it."""
+    replay = replayed(observations)
+    series = observations.series.get("loss")
+    if replay is None or len(series.values) < 2 or replay.steps < 0.9 * len(series.values):
+        return None
+    own_first, own_last = series.values[0], _mean(series.values[-max(1, len(series.values) // 10) :])
+    first, last = replay.first_loss, replay.last_loss
+    progress = added = None
+    if first is not None and last is not None and first - last > 0.05 * abs(first):
+        finite_end = own_last is not None and math.isfinite(own_last)
+        progress = (first - own_last) / (first - last) if own_last is not None and finite_end else 0.0
+    batch = observations.plan.batch_size if observations.plan else None
+    if first and own_first is not None and math.isfinite(own_first) and first > 0 and (batch or 0) >= FIRST_EXAMPLES:
+        added = own_first / first
+    scores = None
+    held_out = [row.metrics.get("score") for row in observations.epochs if row.split == "validation"]
+    if held_out and replay.scored_on == "validation" and replay.score is not None:
+        own = held_out[-1]
+        scores = (own if own is not None and math.isfinite(own) else -math.inf, replay.score)
+    adds = None if added is None else added > ADDED
+    return LoopGap(
+        progress=progress, added=added, scores=scores, adds_to_loss=adds,
+        loses_progress=None if progress is None or adds else progress < PROGRESS_LOST,
+    )  # fmt: skip
+
+
+def _mean(values: list[float | None]) -> float | None:
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    return sum(finite) / len(finite) if len(finite) == len(values) and finite else None
