@@ -19,8 +19,8 @@ from netwright.observations.series import Series, SeriesStore
 from netwright.records import EpochRow, Record
 
 __all__ = [
-    "DataAudit", "Experiment", "InitialState", "LossFacts", "NetworkFacts", "Observations", "OptimizerFacts", "Outcome", "Plan",
-    "Preflight", "Series", "SeriesStore",
+    "DataAudit", "Experiment", "InitialState", "LossFacts", "NetworkFacts", "Observations", "OptimizerFacts", "Outcome",
+    "Plan", "Preflight", "Series", "SeriesStore",
 ]  # fmt: skip
 
 _FACTS: dict[str, type[Record]] = {

@@ -1,12 +1,8 @@
-"""What an untrained network does with one batch, on a copy: scales over depth, weights, who gets a gradient. No torch."""
+"""What an untrained network does with one batch, on a copy: scales over depth, weights, gradients. No torch."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from netwright.records import Record
-
-Role = Literal["weighted", "recurrent", "embedding", "activation", "norm", "affine", "other"]
 
 
 class WeightStart(Record, frozen=True, kw_only=True):
@@ -15,7 +11,7 @@ class WeightStart(Record, frozen=True, kw_only=True):
     ``gain``: deviation × √fan-in, 1 where a linear layer keeps the scale of its input (LeCun 1998). ``highest_gain`` of
     PyTorch's default and Glorot's and He's rules, ``lowest_gain`` the least of them: what is usual for this shape.
     ``equal_rows``: all units have the same weights. ``equal_gradients``: they also get the same gradient, so that no
-    step of any optimiser tells them apart. ``fresh``: the values look drawn at random, not learned; None: too few to say.
+    step of any optimiser tells them apart. ``fresh``: they look drawn at random, not learned; None: too few to say.
     """
 
     fan_in: int
@@ -32,25 +28,20 @@ class WeightStart(Record, frozen=True, kw_only=True):
 
 
 class LayerStart(Record, frozen=True, kw_only=True):
-    """One leaf module, in the order of its first call.
+    """One leaf module that was called, in the order of its first call, by the names of `LayerFacts`.
 
-    ``reads``: the leaf whose output it takes, as it was or reshaped; "" where something else came between.
-    ``output_scale``: root of the mean square of the output; ``varied``: the share of it that differs between examples
-    (1: all of it, 0: the output does not depend on the input). ``gradient_scale``: root of the mean square of the loss'
-    derivative by the output. ``slope``: root of the mean square of an activation's own derivative. ``dead``: share of
-    units that are zero, with a zero derivative, for every example. ``units``: how many there are.
+    ``output_scale``: root mean square of the output. ``varied``: the share of it that differs between examples (1: all,
+    0: the output does not depend on the input; what is below 1e-6 is rounding). ``gradient_norm``: of the loss'
+    derivative by one example's output, root mean square over examples. ``dead``: share of units that are zero for
+    every example.
     """
 
     name: str
     kind: str
-    role: Role
-    reads: str = ""
     units: int = 0
-    positions: int = 1  # of one example: pixels of a map, steps of a sequence
     output_scale: float | None = None
     varied: float | None = None
-    gradient_scale: float | None = None
-    slope: float | None = None
+    gradient_norm: float | None = None
     dead: float | None = None
     finite: bool = True
     weight: WeightStart | None = None
