@@ -8,7 +8,8 @@ steps, as often as the budget allows.
 =========================  ============================================================  ============  ===============
 probe                      what                                                          unit          layers
 =========================  ============================================================  ============  ===============
-loss                       the loss given to ``step``, or seen from a loss module; all   loss          ""
+loss                       the loss given to ``step``, of every step; or else seen from  loss          ""
+                           a loss module, of sampled steps
 activation-mean            mean of a layer's output                                      value         each
 activation-scale           root mean square of it                                        value         each
 activation-zeros           share that is exactly zero                                    share         each
@@ -64,8 +65,11 @@ train-eval-difference      root mean square of output in training − in evaluat
                            on the same batch, ÷ deviation of the former over the batch
 train-eval-loss            loss in evaluation − in training mode, the same batch         loss          ""
 waiting-share              share of the step between its begin and the first forward     share         ""
-step-seconds               seconds of a step, mean since the last sampled one            seconds       ""
-optimizer-steps            steps of optimisers since the last sampled step, a step       steps         ""
+step-seconds               seconds of a step that is not sampled, median of the last     seconds       ""
+optimizer-steps            steps of optimisers within the step; 0: skipped by a scaler   steps         ""
+training-mode              whether the network was in training mode in the forward pass  share         ""
+validation-training-mode   whether it was in a pass without gradients, where one came    share         ""
+                           just before the step
 gradient-noise-scale       critical batch size B_simple (on a copy, on demand)           examples      ""
 sharpness                  largest eigenvalue of the loss's Hessian (on demand)          1/rate        ""
 smallest-curvature         smallest one                                                  1/rate        ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -75,8 +75,7 @@ def norms(parameters: Sequence[Parameter], scale: Tensor | float | None = None) 
     found = iter(torch._foreach_norm(own))
     device = own[0].device
     zero = torch.zeros((), device=device)
-    values = [next(found).to(device).float() if p.tensor.grad is not None else zero for p in parameters]
-    stacked = torch.stack(values)
+    stacked = torch.stack([next(found).to(device).float() if p.tensor.grad is not None else zero for p in parameters])
     return stacked if scale is None else stacked / scale
 
 
@@ -101,17 +100,10 @@ def compared(before: Parts, after: Parts | None, gradient: Parts, previous: Part
         p = previous.flat
         signs = p.sign() * g.sign()
         rows += [p * g, p.square(), (signs > 0).to(g), (signs != 0).to(g)]
-    lengths = torch.tensor(before.sizes, device=g.device)
     if not len(g):
         return torch.zeros(len(before.sizes), len(_SUMS))
-    return _segment_sums(torch.stack(rows, 1), lengths)
-
-
-def _segment_sums(rows: Tensor, lengths: Tensor) -> Tensor:
-    """(N, K) → (P, K): sums over the pieces of the given lengths; what is not finite stays in its own piece."""
-    if bool(lengths.min() > 0):
-        return torch.segment_reduce(rows, "sum", lengths=lengths, axis=0)
-    return torch.stack([piece.sum(0) for piece in rows.split(lengths.tolist())])
+    # Sums by piece, and not differences of running sums: what is not finite stays in its own piece.
+    return torch.stack([piece.sum(1) for piece in torch.stack(rows).split(before.sizes, 1)])
 
 
 def spread(tensor: Tensor) -> Tensor:
@@ -124,82 +116,100 @@ def spread(tensor: Tensor) -> Tensor:
 class Layered:
     """Turns what was summed up by parameter into the probes' values by layer; plain numbers."""
 
-    parameters: Sequence[Parameter]
-    counts: Sequence[int]  # all entries of each
-    sizes: Sequence[int]  # of them looked at
-    present: Sequence[bool]
+    parameters: list[Parameter]
+    counts: list[int]  # all entries of each
+    sizes: list[int]  # of them looked at
+    present: list[bool]
 
-    def values(
-        self, sums: Sequence[Sequence[float]], norms: Sequence[float], *, stepped: bool, compared: bool
-    ) -> list[tuple[str, str, str, float]]:
-        """(probe, layer, unit, value), layers in order and then the whole."""
-        found: list[tuple[str, str, str, float]] = []
+    def extend(self, parameters: Sequence[Parameter], gradient: Parts) -> None:
+        self.parameters += parameters
+        self.counts += [readings.local(parameter.tensor).numel() for parameter in parameters]
+        self.sizes += gradient.sizes
+        self.present += gradient.present
+
+    def values(self, numbers: list[float], *, stepped: bool, compared: bool) -> list[readings.Told]:
+        """Probes' values, layers in order and then the whole. ``numbers``: rows of `compared`, each with the norm of
+        the gradient behind it. ``stepped``: the parameters after the step were seen; ``compared``: a gradient before.
+        """
+        width = len(_SUMS) + 1
+        rows = [numbers[start : start + width] for start in range(0, len(numbers), width)]
         by_layer: dict[str, list[int]] = {}
         for number, parameter in enumerate(self.parameters):
             by_layer.setdefault(parameter.layer, []).append(number)
-        for layer, numbers in by_layer.items():
-            found += self._of(layer, numbers, sums, norms, stepped, compared)
-        found += self._of("", list(range(len(self.parameters))), sums, norms, stepped, compared)
+        found: list[readings.Told] = []
+        for layer, chosen in [*by_layer.items(), ("", list(range(len(rows))))]:
+            sums = _Sums(self, rows, chosen, [number for number in chosen if self.present[number]])
+            found += [(probe, layer, unit, value) for probe, unit, value in _gradient_values(sums, layer, compared)]
+            found += [(probe, layer, unit, value) for probe, unit, value in _weight_values(sums, layer, stepped)]
         return found
 
-    def _of(
-        self,
-        layer: str,
-        numbers: list[int],
-        sums: Sequence[Sequence[float]],
-        norms: Sequence[float],
-        stepped: bool,
-        compared: bool,
-    ) -> list[tuple[str, str, str, float]]:
-        with_gradient = [number for number in numbers if self.present[number]]
 
-        def total(what: str, chosen: list[int]) -> float:
-            column = _SUMS.index(what)
-            return sum(sums[n][column] * self.counts[n] / max(1, self.sizes[n]) for n in chosen)
+@dataclasses.dataclass
+class _Sums:
+    """Sums over some parameters, scaled up to all their entries; of gradients, over those that have one."""
 
-        def entries(chosen: list[int]) -> int:
-            return max(1, sum(self.counts[n] for n in chosen))
+    layered: Layered
+    rows: list[list[float]]
+    chosen: list[int]
+    present: list[int]
 
-        whole = layer == ""
-        found: list[tuple[str, str, str, float]] = []
+    def weight(self, what: str) -> float:
+        return self._total(what, self.chosen)
 
-        def tell(probe: str, unit: str, value: float) -> None:
-            found.append((probe, layer, unit, value))
+    def gradient(self, what: str) -> float:
+        return self._total(what, self.present)
 
-        if not whole:
-            tell("gradient-missing", "parameters", len(numbers) - len([n for n in numbers if self.present[n]]))
-        if with_gradient:
-            tell("gradient-norm", "gradient", _root(sum(norms[n] ** 2 for n in with_gradient)))
-            count = entries(with_gradient)
-            if not whole:
-                tell("gradient-scale", "gradient", _root(total("gradient²", with_gradient) / count))
-                tell("gradient-zeros", "share", total("gradient zero", with_gradient) / count)
-                tell("gradient-non-finite", "share", total("gradient not finite", with_gradient) / count)
-            if compared:
-                lengths = _root(total("before²", with_gradient)) * _root(total("gradient²", with_gradient))
-                if lengths > 0:
-                    tell("gradient-agreement", "cosine", total("before·now", with_gradient) / lengths)
-                both = total("both signs", with_gradient)
-                if both > 0 and not whole:
-                    tell("gradient-sign-agreement", "share", total("same sign", with_gradient) / both)
-        weight = _root(total("weight²", numbers))
-        tell("weight-norm", "weight", weight)
-        if not whole:
-            tell("weight-scale", "weight", weight / math.sqrt(entries(numbers)))
-            tell("weight-mean", "weight", total("weight", numbers) / entries(numbers))
-        if stepped:
-            step = _root(total("step²", numbers))
-            if weight > 0:
-                tell("update-ratio", "share", step / weight)
-            if whole and with_gradient:
-                gradient, moved = _root(total("gradient²", with_gradient)), total("moved", with_gradient)
-                change = -total("−gradient·step", with_gradient)
-                tell("predicted-change", "loss", change)
-                if gradient * step > 0:
-                    tell("step-direction", "cosine", -change / (gradient * step))
-                if moved > 0:
-                    tell("step-sign-agreement", "share", total("against", with_gradient) / moved)
-        return found
+    def _total(self, what: str, chosen: list[int]) -> float:
+        column, counts, sizes = _SUMS.index(what), self.layered.counts, self.layered.sizes
+        return sum(self.rows[number][column] * counts[number] / max(1, sizes[number]) for number in chosen)
+
+    def entries(self, chosen: list[int]) -> int:
+        return max(1, sum(self.layered.counts[number] for number in chosen))
+
+    def norm(self) -> float:
+        return _root(sum(self.rows[number][-1] ** 2 for number in self.present))
+
+
+def _gradient_values(sums: _Sums, layer: str, compared: bool) -> Iterator[tuple[str, str, float]]:
+    if layer:
+        yield "gradient-missing", "parameters", len(sums.chosen) - len(sums.present)
+    if not sums.present:
+        return
+    yield "gradient-norm", "gradient", sums.norm()
+    if layer:
+        entries = sums.entries(sums.present)
+        yield "gradient-scale", "gradient", _root(sums.gradient("gradient²") / entries)
+        yield "gradient-zeros", "share", sums.gradient("gradient zero") / entries
+        yield "gradient-non-finite", "share", sums.gradient("gradient not finite") / entries
+    if compared:
+        lengths = _root(sums.gradient("before²")) * _root(sums.gradient("gradient²"))
+        if lengths > 0:
+            yield "gradient-agreement", "cosine", sums.gradient("before·now") / lengths
+        both = sums.gradient("both signs")
+        if both > 0 and layer:
+            yield "gradient-sign-agreement", "share", sums.gradient("same sign") / both
+
+
+def _weight_values(sums: _Sums, layer: str, stepped: bool) -> Iterator[tuple[str, str, float]]:
+    weight = _root(sums.weight("weight²"))
+    yield "weight-norm", "weight", weight
+    if layer:
+        entries = sums.entries(sums.chosen)
+        yield "weight-scale", "weight", weight / math.sqrt(entries)
+        yield "weight-mean", "weight", sums.weight("weight") / entries
+    if not stepped:
+        return
+    step = _root(sums.weight("step²"))
+    if weight > 0:
+        yield "update-ratio", "share", step / weight
+    if not layer and sums.present:
+        change, moved = -sums.gradient("−gradient·step"), sums.gradient("moved")
+        lengths = _root(sums.gradient("gradient²")) * step
+        yield "predicted-change", "loss", change
+        if lengths > 0:
+            yield "step-direction", "cosine", -change / lengths
+        if moved > 0:
+            yield "step-sign-agreement", "share", sums.gradient("against") / moved
 
 
 def _root(value: float) -> float:

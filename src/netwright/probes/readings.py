@@ -1,9 +1,9 @@
-"""Values that wait on their device until they are read, all in one piece; and the parts of tensors they are taken of."""
+"""Values that wait on their device until they are read, all in one piece; and the parts of tensors they are of."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ VALUES = 32_768  # of an output or of its gradient that are looked at
 ENTRIES = 4_096  # of a parameter: a norm is then within 1 %, a cosine within 2 %
 
 
+Told = tuple[str, str, str, float]  # probe, layer, unit, value
+
+
 class Readings:
     """One step's values: tensors are kept as they are, and turned into numbers by `read`."""
 
@@ -22,11 +25,18 @@ class Readings:
         self._keys: list[tuple[str, str, str]] = []
         self._tensors: list[Tensor] = []
         self._numbers: list[Measurement] = []
+        self._raw: list[tuple[int, Callable[[list[float]], list[Told]]]] = []
 
     def add(self, layer: str, probes: Sequence[tuple[str, str]], values: Tensor) -> None:
         """``values`` (len(probes),) of ``probes``, each with its unit."""
         self._keys += [(probe, layer, unit) for probe, unit in probes]
         self._tensors.append(values)
+
+    def later(self, values: Tensor, told: Callable[[list[float]], list[Told]]) -> None:
+        """``told`` makes probes' values of the numbers when they are read."""
+        self._raw.append((len(self._tensors), told))
+        self._tensors.append(values)
+        self._keys += [("", "", "")] * values.numel()
 
     def put(self, probe: str, unit: str, value: float, layer: str = "") -> None:
         """A number that is known already."""
@@ -38,14 +48,19 @@ class Readings:
         for device in dict.fromkeys(tensor.device for tensor in self._tensors):
             own = [number for number, tensor in enumerate(self._tensors) if tensor.device == device]
             sizes = [self._tensors[number].numel() for number in own]
-            flat = torch.cat([self._tensors[number].detach().double().reshape(-1) for number in own]).tolist()
+            flat = torch.cat([self._tensors[number].detach().float().reshape(-1) for number in own]).tolist()
             for number, size in zip(own, sizes, strict=True):
                 values[number], flat = flat[:size], flat[size:]
         numbers = [value for number in range(len(self._tensors)) for value in values[number]]
         found = [
             self._measurement(probe, layer, unit, value)
             for (probe, layer, unit), value in zip(self._keys, numbers, strict=True)
+            if probe
         ]
+        for number, told in self._raw:
+            found += [
+                self._measurement(probe, layer, unit, value) for probe, layer, unit, value in told(values[number])
+            ]
         return self._numbers + found
 
     def _measurement(self, probe: str, layer: str, unit: str, value: float) -> Measurement:
@@ -68,7 +83,7 @@ def entries(tensor: Tensor, limit: int = ENTRIES) -> Tensor:
     if tensor.dim() == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
         tensor = tensor.permute(0, 2, 3, 1)
     flat = tensor.reshape(-1)[:: stride_for(max(1, tensor.numel()), limit)]
-    return flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat.clone()
+    return flat.clone() if flat.dtype in (torch.float32, torch.float64) else flat.float()
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -76,9 +91,9 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
-def portion(tensor: Tensor, unit_axis: int, limit: int = VALUES) -> Tensor:
+def portion(tensor: Tensor, unit_axis: int, limit: int = VALUES, *, all_units: bool = False) -> Tensor:
     """(E, U, P): examples, units and positions, thinned out to about ``limit`` values; a view or a copy, at least
-    single precision. One axis counts as one example an entry with a single unit."""
+    single precision. One axis counts as examples of a single unit. Equal shapes are thinned out alike."""
     tensor = tensor.detach()
     if tensor.dim() == 0:
         tensor = tensor.reshape(1, 1, 1)
@@ -98,8 +113,6 @@ def portion(tensor: Tensor, unit_axis: int, limit: int = VALUES) -> Tensor:
     every = max(1, round(tensor.numel() / limit))
     examples = max(1, min(every, tensor.shape[0] // 8))  # at least eight stay, or dead units look like many
     tensor = tensor[::examples]
-    every = max(1, round(tensor.numel() / limit))
-    tensor = tensor[:, ::every]
-    return (
-        tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) or not tensor.is_floating_point() else tensor
-    )
+    if not all_units:
+        tensor = tensor[:, :: max(1, round(tensor.numel() / limit))]
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

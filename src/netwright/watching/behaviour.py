@@ -22,7 +22,7 @@ ACTIVATIONS = {
 SAME_VALUES = frozenset(
     """view reshape flatten unflatten permute transpose squeeze unsqueeze contiguous to float half bfloat16 double clone
     getitem chunk split tensor_split unbind expand expand_as movedim swapaxes T mT H t type type_as cpu cuda view_as
-    ravel swapdims narrow select requires_grad_ alias unsafe_chunk unsafe_split""".split()
+    ravel swapdims narrow select requires_grad_ alias unsafe_chunk unsafe_split""".split()  # noqa: SIM905 - forty quoted words read worse
 )  # fmt: skip
 
 REFERENCES: dict[str, Callable[[Tensor], Tensor]] = {

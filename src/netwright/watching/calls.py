@@ -94,6 +94,8 @@ class Calls:
     error), ``other`` with every module that is not the network's, its arguments and output (a loss module).
     ``follow``: every function counts and inputs are named, for facts; otherwise activations alone. Forwards without
     gradients are not followed (they are no training steps) but for ``without_gradient``, which gets the mode.
+    ``compiled``: the network is called in its compiled form; from then on this is off. ``failed`` gets what goes wrong
+    here or in the callbacks, and this is off; without it errors are raised.
     """
 
     def __init__(
@@ -105,11 +107,14 @@ class Calls:
         ended: Callable[[Any], None] | None = None,
         other: Callable[[nn.Module, tuple[Any, ...], Any], None] | None = None,
         without_gradient: Callable[[bool], None] | None = None,
+        compiled: Callable[[], None] | None = None,
+        failed: Callable[[Exception], None] | None = None,
         follow: bool = False,
         any_gradient_mode: bool = False,
     ) -> None:
         self.network, self.seen, self.began, self.ended, self.other = network, seen, began, ended, other
         self.without_gradient, self.follow, self.any_gradient_mode = without_gradient, follow, any_gradient_mode
+        self.compiled, self.failed = compiled, failed
         self.names = {id(module): name for name, module in reversed(layers_of(network).items())}
         self._taken = set(self.names.values())
         self.paths = {id(module): path for path, module in network.named_modules()}
@@ -161,9 +166,30 @@ class Calls:
             or not (self.any_gradient_mode or torch.is_grad_enabled())
         )
 
+    def _guarded(self, function: Callable[..., None], *arguments: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        try:
+            function(*arguments)
+        except Exception as error:
+            self.off()
+            if self.failed is None:
+                raise
+            self.failed(error)
+
     def _enter(self, module: nn.Module, args: Any) -> None:
+        self._guarded(self._entered, module, args)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._guarded(self._left, module, args, output)
+
+    def _entered(self, module: nn.Module, args: Any) -> None:
         path = self.paths.get(id(module))
         if path is None:
+            if id(module._modules.get("_orig_mod")) in self.paths:
+                self.off()
+                if self.compiled is not None:
+                    self.compiled()
             return
         started = time.perf_counter()
         if self._ignored():
@@ -177,12 +203,14 @@ class Calls:
                 self._sources[tensor] = (INPUT,)
             if self.began is not None:
                 self.began(args)
+            if not self._handles:  # it was turned off
+                return
             self._mode.__enter__()
         self._inside += id(module) in self.opaque
         self._stack.append(path)
         self.seconds += time.perf_counter() - started
 
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+    def _left(self, module: nn.Module, args: Any, output: Any) -> None:
         path = self.paths.get(id(module))
         if path is None:
             if self.other is not None and not self._running and not self._ignored():
@@ -265,6 +293,6 @@ class _Functions(TorchFunctionMode):
         output = function(*args, **(kwargs or {}))
         if not self.calls._inside and threading.get_ident() == self.calls._thread:
             started = time.perf_counter()
-            self.calls.function(function, args, kwargs, output)
+            self.calls._guarded(self.calls.function, function, args, kwargs or {}, output)
             self.calls.seconds += time.perf_counter() - started
         return output

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from netwright.observations import NetworkFacts, OptimizerFacts
+from netwright.observations import NetworkFacts, Observations, OptimizerFacts
 from netwright.observations.network import LayerFacts
 from netwright.watching import behaviour
-from netwright.watching.calls import Call, Calls, is_opaque, layers_of, tensors
+from netwright.watching.calls import Call, Calls, is_opaque, layers_of, tensors, unwrapped
 
 ROWS = 4  # of the batch that shows shapes and order: enough for batch statistics
 MOST_CALLS = 20_000  # calls that are kept in order: a loop over very many steps is cut there
@@ -52,6 +52,18 @@ def example_of(train_data: Any, network: nn.Module, rows: int = ROWS) -> Tensor 
         return example.detach().clone()
     example = example.detach().clone().to(place.device)
     return example.to(place.dtype) if example.is_floating_point() else example
+
+
+def examine(observations: Observations, network: Any, optimizers: Sequence[Any], train_data: Any = None) -> None:
+    """Fill in the facts of network and optimisers; what cannot be seen is said."""
+    if not isinstance(network, nn.Module):
+        observations.unseen["network"] = f"a {type(network).__name__} is no torch.nn.Module"
+        return
+    network = unwrapped(network)
+    facts, unseen = describe(network, optimizers, example_of(train_data, network))
+    observations.network = facts
+    observations.unseen |= unseen
+    observations.optimizer = describe_optimizers(network, optimizers)
 
 
 def describe(
@@ -97,7 +109,7 @@ def of_calls(
     output: Any = None,
     outputs: tuple[str, ...] = (),
 ) -> NetworkFacts:
-    """The facts of ``network``, called as ``calls`` says; ``ran`` is the copy that was (its lazy layers have shapes)."""
+    """The facts of ``network``, called as ``calls`` says; ``ran``: the copy that was (its lazy layers have shapes)."""
     held = {id(p) for optimizer in optimizers for p in parameters_of(optimizer)}
     modules = layers_of(network)
     shaped = layers_of(ran) if ran is not None else modules
@@ -124,23 +136,24 @@ def of_calls(
         changes: dict[str, Any] = {"calls": counts.get(name, _calls_around(name, modules, counts) if calls else 1)}
         if name in modules:
             now = shaped.get(name, modules[name])
-            own = dict(_own_parameters(modules[name]))
+            own = dict(own_parameters(modules[name]))
             changes |= {
-                "parameters": {key: () if is_lazy(p) else tuple(p.shape) for key, p in _own_parameters(now)},
+                "parameters": {key: () if is_lazy(p) else tuple(p.shape) for key, p in own_parameters(now)},
                 "trainable": tuple(key for key, p in own.items() if p.requires_grad),
                 "in_optimizer": tuple(key for key, p in own.items() if id(p) in held),
                 "options": options_of(now) | facts.options,
             }
         layers.append(_with(facts, changes))
     made = next(tensors(output), None)
-    parameters = [p for p in (ran or network).parameters() if not is_lazy(p)]
+    parameters = [(name, p) for name, p in (ran or network).named_parameters() if not is_lazy(p)]
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     activation = _output_activation(made, found, outputs)
     return NetworkFacts(
-        layers=tuple(layers), parameters=sum(p.numel() for p in parameters),
-        trainable=sum(p.numel() for name, p in (ran or network).named_parameters() if name in trained and not is_lazy(p)),
+        layers=tuple(layers), parameters=sum(p.numel() for _, p in parameters),
+        trainable=sum(p.numel() for name, p in parameters if name in trained),
         output_shape=() if made is None else tuple(made.shape[1:]), output_activation=activation,
-        calls=tuple(call.name for call in calls[:MOST_CALLS]), outputs=outputs, tied=tied(network), executed=bool(calls),
+        calls=tuple(call.name for call in calls[:MOST_CALLS]), outputs=outputs, tied=tied(network),
+        executed=bool(calls),
     )  # fmt: skip
 
 
@@ -194,16 +207,16 @@ def options_of(module: nn.Module) -> dict[str, Any]:
             if told is not None:
                 found[key] = told
     try:
-        words = inspect.signature(type(module).__init__).parameters
+        words = set(inspect.signature(type(module).__init__).parameters)
     except (TypeError, ValueError):
-        words = {}
+        words = set()
     if "bias" in words and not isinstance(found.get("bias"), bool):
         found["bias"] = getattr(module, "bias", None) is not None and getattr(module, "bias", None) is not False
     found.pop("inplace", None)
     return found
 
 
-def _own_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def own_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """Its own, and those that its weights are computed from, by names within the module."""
     own = list(module.named_parameters(recurse=False, remove_duplicate=False))
     if "parametrizations" in module._modules:

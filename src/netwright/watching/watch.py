@@ -6,21 +6,21 @@ import contextlib
 import functools
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-import torch
+from torch import nn
 
 from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import NetwrightError
 from netwright.observations import Observations
-from netwright.records import EpochRow, Finding, Measurement
+from netwright.records import EpochRow, Finding
 from netwright.repair import confirm as confirming
 from netwright.repair import replica as replicas
-from netwright.watching import preflight
+from netwright.watching import networks, preflight
+from netwright.watching.course import Course
 from netwright.watching.undisturbed import undisturbed
-
-LOSSES_HELD = 512  # losses that wait as tensors before they are read in one piece
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -56,20 +56,40 @@ class Watch:
         confirm: float = 30.0,
     ) -> None:
         self.observations = Observations()
-        self.steps = 0
         self._broken = False
-        self._losses: list[torch.Tensor] = []
-        self._model, self._ignore, self._confirm, self._budget = model, dict(ignore or {}), confirm, budget
+        self._model, self._ignore, self._confirm = model, dict(ignore or {}), confirm
+        optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
+        self._course: Course | None = None
         self._laboratory: confirming.Laboratory | None = None
         self._diagnosis: tuple[tuple[int, int], Diagnosis] | None = None
         self._started = time.monotonic()
         with self.harmless("preflight"), undisturbed():
+            networks.examine(self.observations, model, optimizers, train_data)
             preflight.examine(
                 self.observations, model, optimizer, loss=loss, train_data=train_data, val_data=val_data,
                 batch_size=batch_size, epochs=epochs,
             )  # fmt: skip
             if confirm:
                 self._laboratory = self._copied(model, optimizer, loss, train_data, val_data, batch_size, epochs)
+        if not self._broken and isinstance(model, nn.Module):
+            with self.harmless("hooks"):
+                own = weakref.ref(self)  # hooks must not keep the watch alive
+                self._course = Course(
+                    model, optimizers, self.observations, functools.partial(_failed, own), loss=loss, share=budget
+                )
+                weakref.finalize(self, self._course.close)
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser so far."""
+        return self._course.steps if self._course is not None else 0
+
+    def close(self) -> None:
+        """Look no longer; what was seen is kept."""
+        if self._course is not None:
+            with self.harmless("close"):
+                self._course.read()
+                self._course.close()
 
     def _copied(self, model: Any, optimizer: Any, loss: Any, *others: Any) -> confirming.Laboratory | None:
         """A copy to try suspicions on, where all of the training is known and can be copied."""
@@ -89,23 +109,30 @@ class Watch:
         try:
             yield
         except Exception as error:
+            self._fail(where, error)
+
+    def _fail(self, where: str, error: Exception) -> None:
+        if not self._broken:
             self._broken = True
             self.observations.unseen["watch"] = f"{where}: {type(error).__name__}: {error}"
-            warnings.warn(f"netwright.watch stopped in {where}: {type(error).__name__}: {error}", stacklevel=3)
+            if self._course is not None:
+                with contextlib.suppress(Exception):
+                    self._course.close()
+            warnings.warn(f"netwright.watch stopped in {where}: {type(error).__name__}: {error}", stacklevel=4)
 
-    @_harmless
     def step(self, loss: Any = None) -> None:
         """After the optimiser's step; ``loss`` of this step, detached or not. Nothing here waits for its value."""
-        self.steps += 1
-        if isinstance(loss, torch.Tensor):
-            self._losses.append(loss.detach())
-        if len(self._losses) >= LOSSES_HELD:
-            self._read_losses()
+        if self._course is not None and not self._broken:
+            try:  # as `harmless`, which would cost more than all the rest
+                self._course.step(loss)
+            except Exception as error:
+                self._fail("step", error)
 
     @_harmless
     def epoch(self, train: float | None = None, val: float | None = None) -> None:
         """After an epoch; higher is better."""
-        self._read_losses()
+        if self._course is not None:
+            self._course.read()
         number = len({row.epoch for row in self.observations.epochs}) + 1
         for split, value in (("train", train), ("validation", val)):
             if value is not None:
@@ -123,15 +150,17 @@ class Watch:
         if self._diagnosis is None or self._diagnosis[0] != state:
             diagnosis = Diagnosis(unseen=dict(self.observations.unseen))
             with self.harmless("diagnosis"), undisturbed():
-                self._read_losses()
+                if self._course is not None:
+                    self._course.read()
+                    self._course.pause()  # experiments run networks of their own
                 diagnosis = confirming.judge_and_confirm(
                     self.observations, self._laboratory, ignore=self._ignore, seconds=self._confirm
                 )
             self._diagnosis = (state, diagnosis)
         return self._diagnosis[1]
 
-    def _read_losses(self) -> None:
-        if self._losses:
-            values = torch.stack([loss.float().reshape(-1).mean() for loss in self._losses]).tolist()
-            self._losses = []
-            self.observations.series.add(Measurement(probe="loss", step=self.steps, unit="loss", values=tuple(values)))
+
+def _failed(own: weakref.ref[Watch], error: Exception) -> None:
+    watch = own()
+    if watch is not None:
+        watch._fail("hooks", error)
