@@ -532,3 +532,79 @@ def test_parents_and_children() -> None:
     add = graph.operation("add_1")
     assert [parent.name for parent in graph.parents(add)] == ["act", "relu_1"]
     assert [child.name for child in graph.children(add)] == ["shared#2", "add_2"]
+
+
+def _sorted_as_array(x: Tensor) -> Tensor:
+    return torch.from_numpy(np.sort(x.detach().cpu().numpy(), axis=-1))
+
+
+def _doubled_as_list(x: Tensor) -> Tensor:
+    return torch.tensor([[2 * value for value in row] for row in x.tolist()])
+
+
+# What goes to Python and comes back, and the call by which it left.
+OUTSIDE: dict[str, tuple[Callable[[Tensor], Tensor], tuple[str, ...]]] = {
+    "from_numpy": (_sorted_as_array, ("numpy",)),
+    "computed before it is used": (lambda x: _sorted_as_array(x).mul(2) + 1, ("numpy",)),
+    "as_tensor": (lambda x: torch.as_tensor(np.asarray(x.detach())), ("numpy",)),
+    "new_tensor": (lambda x: x.new_tensor(x.numpy() * 2), ("numpy",)),
+    "a function of NumPy": (lambda x: np.sin(x), ("numpy",)),  # type: ignore[call-overload]
+    "a list": (_doubled_as_list, ("tolist",)),
+    "a constructor": (lambda x: torch.FloatTensor(x.tolist()), ("tolist",)),
+    "numbers": (lambda x: torch.tensor([[float(v) for v in row] for row in x]), ("float",)),
+    "an exchange": (lambda x: torch.from_dlpack(np.from_dlpack(x.detach())), ("dlpack",)),
+    "two ways": (lambda x: torch.tensor(x.tolist()) + torch.from_numpy(x.numpy()), ("tolist", "numpy")),
+}
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["inside", "at the end"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_goes_through_python_is_named_and_keeps_its_source(name: str, last: bool) -> None:
+    leave, through = OUTSIDE[name]
+
+    class Leaves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(6, 4), nn.Linear(4, 3)
+            self.kept = [torch.ones(4)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            constant = torch.zeros(4)
+            x = self.first(x)
+            if x.sum() > 1e9:
+                raise ValueError
+            x = leave(x)
+            return x if last else self.second(x + constant + self.kept[0] + torch.ones(4))
+
+    graph = trace(Leaves(), (6,), batch=2)
+    assert graph.executed == "values"
+    outside = graph.unfollowed()
+    assert {operation.kind for operation in outside} == {"outside"}
+    assert tuple(dict.fromkeys(word for one in outside for word in one.attributes["through"])) == through
+
+    def before(operation: Any) -> set[str]:
+        found = graph.parents(operation)
+        return {operation.name for operation in found}.union(*map(before, found))
+
+    (made,) = {graph.tensors[output].producer for output in graph.outputs}
+    assert {"first"} <= before(graph.operation(made))  # the output hangs on the input again
+    assert all("first" in before(operation) for operation in outside)
+    assert {graph.tensors[operation.outputs[0]].shape for operation in outside} == {(2, 4)}
+
+
+def test_constants_of_a_network_that_looks_at_values_come_from_nowhere() -> None:
+    class Masks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("scale", torch.ones(3))
+            self.plain = torch.ones(3)
+            self.listed = [{"a": torch.ones(3)}]
+
+        def forward(self, x: Tensor) -> Tensor:
+            length = int(x.abs().max()) + 3 - int(x.abs().max())
+            mask = torch.zeros(length) + torch.arange(3)
+            return x * self.scale + self.plain * mask + self.listed[0]["a"]
+
+    graph = trace(Masks(), (3,))
+    assert graph.executed == "values"
+    assert graph.unfollowed() == ()

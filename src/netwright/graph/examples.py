@@ -93,3 +93,17 @@ def registered(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters, then buffers, under every name that they have."""
     yield from network.named_parameters(remove_duplicate=False)
     yield from network.named_buffers(remove_duplicate=False)
+
+
+def held(network: nn.Module) -> Iterator[Tensor]:
+    """The tensors among the attributes of its modules, also in lists of them and the like."""
+    for module in network.modules():
+        yield from _held(module.__dict__, 4)
+
+
+def _held(value: Any, depth: int) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, list | tuple | dict):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _held(item, depth - 1)

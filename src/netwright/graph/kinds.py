@@ -61,3 +61,21 @@ FACTORIES_LIKE = words(
     """zeros_like ones_like empty_like full_like rand_like randn_like randint_like new_zeros new_ones new_empty
     new_full new_tensor normal bernoulli"""
 )
+# Questions about a tensor that never make one: answered at once.
+PLAIN = words(
+    """shape dtype device ndim layout is_cuda is_meta requires_grad is_leaf grad_fn names is_sparse is_quantized grad
+    is_mkldnn is_nested is_mps is_xpu is_vulkan is_ipu itemsize nbytes name output_nr retains_grad volatile
+    _backward_hooks _version is_cpu"""
+)
+QUESTIONS = words(
+    """dim size stride numel is_floating_point is_complex is_contiguous __len__ element_size storage_offset data_ptr
+    get_device is_tensor is_storage nelement ndimension is_signed is_inference __hash__ __repr__ __format__ _parse_to
+    _set_grad_enabled untyped_storage storage is_set_to is_same_size is_shared is_neg is_conj __dir__ dense_dim
+    sparse_dim register_hook has_names result_type can_cast __bool__ __int__ __float__ __index__ item tolist numpy
+    __contains__ equal allclose is_nonzero broadcast_shapes promote_types get_default_dtype
+    is_grad_enabled _has_compatible_shallow_copy_type retain_grad backward _assert get_num_threads __complex__
+    __dlpack__"""
+)
+# Questions whose answers are a tensor's values, and the calls that make tensors of values.
+LEAVING = words("item tolist numpy __int__ __float__ __complex__ __dlpack__")
+RETURNING = words("tensor as_tensor asarray")

@@ -22,11 +22,12 @@ import msgspec
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakIdKeyDictionary
 
 from netwright.errors import NetworkError
 from netwright.graph import kinds, shapes
 from netwright.graph import operations as table
-from netwright.graph.examples import Example, InputSpec, arguments, initialised, registered, unwrapped
+from netwright.graph.examples import Example, InputSpec, arguments, held, initialised, registered, unwrapped
 from netwright.graph.failures import explained, needs_values
 from netwright.graph.following import Modules, Named, Place, left_as_found, names_of, tensors
 from netwright.graph.opened import opened
@@ -98,21 +99,6 @@ def _traced(
 # --------------------------------------------------------------------------------------------------------------
 # The tracer
 
-# Questions about a tensor that never make one: answered at once.
-_PLAIN = kinds.words(
-    """shape dtype device ndim layout is_cuda is_meta requires_grad is_leaf grad_fn names is_sparse is_quantized grad
-    is_mkldnn is_nested is_mps is_xpu is_vulkan is_ipu itemsize nbytes name output_nr retains_grad volatile
-    _backward_hooks _version is_cpu"""
-)
-_QUESTIONS = kinds.words(
-    """dim size stride numel is_floating_point is_complex is_contiguous __len__ element_size storage_offset data_ptr
-    get_device is_tensor is_storage nelement ndimension is_signed is_inference __hash__ __repr__ __format__ _parse_to
-    _set_grad_enabled untyped_storage storage is_set_to is_same_size is_shared is_neg is_conj __dir__ dense_dim
-    sparse_dim register_hook has_names result_type can_cast __bool__ __int__ __float__ __index__ item tolist numpy
-    __contains__ equal allclose is_nonzero broadcast_shapes promote_types get_default_dtype
-    is_grad_enabled _has_compatible_shallow_copy_type retain_grad backward _assert get_num_threads"""
-)
-
 
 class _Draft:
     """An operation before it has its name."""
@@ -152,8 +138,9 @@ class _Tracer(TorchFunctionMode):
         self.buffers = {id(buffer) for buffer in network.buffers()}
         for name, value in registered(network):
             self._register(name, value)
-        attributes = (value for module in network.modules() for value in module.__dict__.values())
-        self.belonging = {*self.registered, *(id(value) for value in attributes if isinstance(value, Tensor))}
+        self.belonging = {*self.registered, *map(id, held(network))}
+        self.left: dict[tuple[str, str], bool] = {}  # a traced tensor whose values Python has, the call that gave them
+        self.made_here: Any = WeakIdKeyDictionary()  # constants
 
     def _register(self, name: str, value: Tensor) -> None:
         first = self.registered.setdefault(id(value), name)
@@ -182,11 +169,13 @@ class _Tracer(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         short = getattr(function, "__name__", "")
-        if short == "__get__" and getattr(function.__self__, "__name__", "") in _PLAIN:  # type: ignore[attr-defined]
+        if short == "__get__" and getattr(function.__self__, "__name__", "") in kinds.PLAIN:  # type: ignore[attr-defined]
             return function(*args, **kwargs)
         if short == "__set__":
             return self._set(function, args)
-        if short in _QUESTIONS:
+        if short in kinds.QUESTIONS:
+            if short in kinds.LEAVING and self.values and args and id(args[0]) in self.known:
+                self.left[self._name_of(args[0]), short.strip("_")] = True
             return function(*self._mapped(args), **self._mapped(kwargs))
         inside = opened(function)
         if inside is not None:
@@ -207,11 +196,22 @@ class _Tracer(TorchFunctionMode):
         name, in_place = table.canonical(function)
         out = kwargs.get("out")
         given = list(tensors((args, kwargs)))
+        if self.left:
+            self._recognise(given)
         traced = any(id(tensor) in self.known or id(tensor) in self.registered for tensor in given)
         if not traced:  # constants among themselves have values: they are computed
             if in_place and given:
                 self._spare(given[0])
-            return function(*self._copied(args), **self._copied(kwargs))
+            result = function(*self._copied(args), **self._copied(kwargs))
+            if self.left and name in kinds.RETURNING:
+                self._recognise([result])
+            elif self.values:
+                self.made_here.update((tensor, True) for tensor in tensors(result))
+            return result
+        if self.left and name == "new_tensor":
+            result = function(*self._copied(args), **self._copied(kwargs))
+            self._recognise([result])
+            return result
         if self.values and (in_place or name in ("batch_norm", "instance_norm")):
             for tensor in given[:1] if in_place else given:  # the two norms write their running averages
                 self._spare(tensor)
@@ -270,6 +270,17 @@ class _Tracer(TorchFunctionMode):
             draft.outputs.append(self._made(tensor, changed=in_place))
         if in_place and given and given[0] is not outputs[0]:  # the caller holds what was swapped for its twin
             self._know(given[0], draft.outputs[0])
+
+    def _recognise(self, given: Sequence[Tensor]) -> None:
+        """Tensors that no call and no module made come from Python: of the values that left, for all we know."""
+        for tensor in given:
+            key = id(tensor)
+            if key in self.known or key in self.belonging or tensor in self.made_here:
+                continue
+            names, ways = zip(*self.left, strict=True)
+            draft = self._draft("outside", {"through": tuple(dict.fromkeys(ways))}, False)
+            draft.inputs += dict.fromkeys(names)
+            draft.outputs.append(self._made(tensor, changed=False))
 
     def _draft(self, kind: str, attributes: dict[str, Any], followed: bool) -> _Draft:
         draft = _Draft(kind, attributes, followed, self.modules.place)
@@ -426,6 +437,8 @@ class _Tracer(TorchFunctionMode):
     # ---- the end
 
     def graph(self, outputs: Sequence[Tensor], batch: int, training: bool) -> Graph:
+        if self.left:
+            self._recognise(outputs)
         self._forget_bookkeeping(outputs)
         calls = [Named(draft.place, draft.kind, bool(draft.parameters)) for draft in self.drafts]
         names = names_of(calls, self.modules.leaves, set(self.tensors))
