@@ -75,15 +75,27 @@ class OptimizerFacts(Record, frozen=True, kw_only=True):
 
 
 class Plan(Record, frozen=True, kw_only=True):
-    """How long and in what pieces it shall train."""
+    """How long and in what pieces it shall train.
+
+    ``order``: of the first batches beside the training data: as the rows lie in it (``given``), drawn from it
+    (``drawn``), or not seen.
+    """
 
     batch_size: int | None = None
     epochs: int | None = None
     examples: int | None = None
+    order: Literal["given", "drawn", "unknown"] = "unknown"
 
 
 class Preflight(Record, frozen=True, kw_only=True):
-    """What one batch showed on a copy, before the first step."""
+    """What one batch showed on a copy, before the first step.
+
+    ``activation``: what becomes of the last layer's values (softmax, sigmoid, …; ``identity`` for nothing, ``other``,
+    ``""`` where it cannot be told), ``lowest`` and ``highest`` the bounds of what can come out; ``constant``: always
+    the same does. ``rows``: what the rows of the output were: ``probabilities``, ``log-probabilities`` or nothing.
+    ``outside``: the share of all training targets beyond those bounds, ``rows_of_one`` of targets (N, K ≥ 2) whose
+    row sums to 1. ``broadcast``: outputs and targets of different shapes were stretched over each other.
+    """
 
     loss: float | None = None
     expected_loss: float | None = None  # of a network that knows nothing: ln C, the targets' variance, …
@@ -91,4 +103,14 @@ class Preflight(Record, frozen=True, kw_only=True):
     target_shape: tuple[int, ...] = ()
     output_minimum: float | None = None
     output_maximum: float | None = None
+    activation: str = ""
+    lowest: float | None = None
+    highest: float | None = None
+    constant: bool = False
+    rows: Literal["probabilities", "log-probabilities", ""] = ""
+    outside: float = 0.0
+    rows_of_one: float = 0.0
+    broadcast: bool = False
+    warnings: tuple[str, ...] = ()  # what PyTorch itself warned of
+    failure: str = ""  # why the batch could not be run
     seconds: float = 0.0

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from netwright.data import auditing
 from netwright.observations import LossFacts, Observations, Plan, Preflight
-from netwright.watching import given, losses, networks, outputs
+from netwright.watching import given, initially, losses, networks, outputs
 from netwright.watching.given import Given
 
 BATCH = 32  # examples of the one batch where no batch size was told
@@ -61,6 +61,8 @@ def examine(
     if isinstance(model, nn.Module) and train is not None:
         with _seen(observations, "preflight"):
             observations.preflight = fly(model, train, loss, observations.loss, batch_size)
+        with _seen(observations, "initial"):
+            initially.fill(observations, model, loss if callable(loss) else None, train)
 
 
 def fly(
