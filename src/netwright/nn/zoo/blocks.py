@@ -65,6 +65,51 @@ class Shuffle(nn.Module):
         return f"groups={self.groups}"
 
 
+class Averaged(nn.Module):
+    """(N, C, H, W) → (N, outputs): the maps of ``features``, averaged over their positions, into a dense layer."""
+
+    def __init__(self, features: nn.Sequential, channels: int, outputs: int) -> None:
+        super().__init__()
+        self.features = features
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(channels, outputs)
+        he(self)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.flatten(self.avgpool(self.features(x))))  # type: ignore[no-any-return]
+
+
+class WithHeads(nn.Module):
+    """(N, C, H, W) → (N, outputs): as ``Averaged``, with dropout and auxiliary classifiers on the way.
+
+    ``auxiliary`` maps names of stages of ``features`` to what classifies their maps. A forward in training gives
+    (outputs, of each of them in order), tensors of (N, outputs); in evaluation there is one, as without.
+    """
+
+    def __init__(
+        self, features: nn.Sequential, channels: int, outputs: int, dropout: float, auxiliary: dict[str, nn.Module]
+    ) -> None:
+        super().__init__()
+        self.features = features
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(channels, outputs)
+        self.auxiliary = nn.ModuleDict(auxiliary)
+        he(self)
+        nn.init.normal_(self.fc.weight, std=0.01)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        heads = []
+        for name, stage in self.features.named_children():
+            x = stage(x)
+            if self.training and name in self.auxiliary:
+                heads.append(self.auxiliary[name](x))
+        x = self.fc(self.dropout(self.flatten(self.avgpool(x))))
+        return (x, *heads) if heads else x
+
+
 def named(*layers: tuple[str, nn.Module]) -> nn.Sequential:
     """A sequence whose layers have names."""
     return nn.Sequential(OrderedDict(layers))

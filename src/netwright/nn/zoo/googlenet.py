@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from netwright.errors import NetworkError
-from netwright.nn.zoo.blocks import Branches, ConvNorm, fit, he, named, scaled, sides
+from netwright.nn.zoo.blocks import Branches, ConvNorm, WithHeads, fit, named, scaled, sides
 
 # 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, pool projection: Table 1 of the paper.
 MODULES = {
@@ -20,20 +19,18 @@ MODULES = {
 }  # fmt: skip
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(WithHeads):
     """(N, C, H, W) → (N, outputs): nine inception modules; Szegedy et al. 2015, Table 1.
 
     "Going deeper with convolutions", CVPR 2015. ``batch_norm=False``: as Caffe distributes it, with response norms and
     5×5 convolutions. ``batch_norm=True``: as torchvision does, where 3×3 stand in place of the 5×5 (pytorch/vision#906)
-    and the last pooling is 2×2. ``auxiliary=True``: a training forward gives (outputs, of 4a, of 4d), three tensors
-    of (N, outputs), whose losses the paper adds with 1, 0.3 and 0.3; in evaluation there is one, as without.
+    and the last pooling is 2×2. ``auxiliary=True``: classifiers of 4a and 4d too, whose losses the paper adds with 0.3.
     """
 
     def __init__(
         self, input_shape: Sequence[int], outputs: int, batch_norm: bool = False, auxiliary: bool = False,
         width: float = 1.0, dropout: float = 0.4,
     ) -> None:  # fmt: skip
-        super().__init__()
         inputs = fit("googlenet_bn", input_shape, 15, width) if batch_norm else fit("googlenet", input_shape, 31, width)
         first, second = scaled(64, width), scaled(192, width)
         layers: list[tuple[str, nn.Module]] = [
@@ -54,29 +51,14 @@ class GoogLeNet(nn.Module):
             layers.append((name, inception(channels, *sizes, batch_norm=batch_norm)))
             channels = sizes[0] + sizes[2] + sizes[4] + sizes[5]
             taps[name] = len(layers), channels
-        self.features = named(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(channels, outputs)
-        self.auxiliary = nn.ModuleDict()
+        features, heads = named(*layers), {}
         for name in ("inception4a", "inception4d") if auxiliary else ():
             upto, wide = taps[name]
-            size = sides(self.features[:upto], input_shape)
+            size = sides(features[:upto], input_shape)
             if min(size) < 5:
                 raise NetworkError("googlenet", f"auxiliary outputs of a map of {size}", "5×5", "auxiliary=False")
-            self.auxiliary[name] = early(wide, size, outputs, batch_norm, width)
-        he(self)
-        nn.init.normal_(self.fc.weight, std=0.01)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        heads = []
-        for name, stage in self.features.named_children():
-            x = stage(x)
-            if self.training and name in self.auxiliary:
-                heads.append(self.auxiliary[name](x))
-        x = self.fc(self.dropout(self.flatten(self.avgpool(x))))
-        return (x, *heads) if heads else x
+            heads[name] = early(wide, size, outputs, batch_norm, width)
+        super().__init__(features, channels, outputs, dropout, dict(heads))
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int, batch_norm: bool) -> ConvNorm:

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from netwright.errors import NetworkError
-from netwright.nn.zoo.blocks import Branches, ConvNorm, Pair, fit, he, named, sides
+from netwright.nn.zoo.blocks import Branches, ConvNorm, Pair, WithHeads, fit, named, sides
 
 
-class InceptionV3(nn.Module):
+class InceptionV3(WithHeads):
     """(N, C, H, W) → (N, outputs): factorised inception modules; Szegedy et al. 2016.
 
     "Rethinking the inception architecture for computer vision", CVPR 2016, in the form that TF-Slim, Keras and
     torchvision share (maps of 149, 147, 73, 71, 35, 17, 8 at 299), whose names the layers have. ``auxiliary=True``: a
-    training forward gives (outputs, of Mixed_6e), two tensors of (N, outputs); in evaluation there is one, as without.
+    classifier of Mixed_6e too.
     """
 
     def __init__(self, input_shape: Sequence[int], outputs: int, auxiliary: bool = False, dropout: float = 0.5) -> None:
-        super().__init__()
         inputs = fit("inception_v3", input_shape, 75)
-        self.features = named(
+        features = named(
             ("Conv2d_1a_3x3", conv(inputs, 32, 3, 2, 0)), ("Conv2d_2a_3x3", conv(32, 32, 3, 1, 0)),
             ("Conv2d_2b_3x3", conv(32, 64, 3)), ("maxpool1", nn.MaxPool2d(3, 2)),
             ("Conv2d_3b_1x1", conv(64, 80)), ("Conv2d_4a_3x3", conv(80, 192, 3, 1, 0)),
@@ -33,33 +31,19 @@ class InceptionV3(nn.Module):
             ("Mixed_6d", figure6(768, 160)), ("Mixed_6e", figure6(768, 192)),
             ("Mixed_7a", reduce8(768)), ("Mixed_7b", figure7(1280)), ("Mixed_7c", figure7(2048)),
         )  # fmt: skip
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(2048, outputs)
-        self.auxiliary = nn.ModuleDict()
+        heads: dict[str, nn.Module] = {}
         if auxiliary:
-            size = sides(self.features[:15], input_shape)
+            size = sides(features[:15], input_shape)
             if min(size) < 17:  # pooled to 5×5, which the 5×5 convolution needs
                 raise NetworkError(
                     "inception_v3", f"an auxiliary output of a map of {size}", "17×17",
                     "auxiliary=False",
                 )  # fmt: skip
-            self.auxiliary["Mixed_6e"] = named(
+            heads["Mixed_6e"] = named(
                 ("pool", nn.AvgPool2d(5, 3)), ("conv0", conv(768, 128)), ("conv1", conv(128, 768, 5, 1, 0)),
                 ("avgpool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten()), ("fc", nn.Linear(768, outputs)),
             )  # fmt: skip
-        he(self)
-        nn.init.normal_(self.fc.weight, std=0.01)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
-        heads = []
-        for name, stage in self.features.named_children():
-            x = stage(x)
-            if self.training and name in self.auxiliary:
-                heads.append(self.auxiliary[name](x))
-        x = self.fc(self.flatten(self.dropout(self.avgpool(x))))
-        return (x, *heads) if heads else x
+        super().__init__(features, 2048, outputs, dropout, heads)
 
 
 def conv(inputs: int, outputs: int, kernel: Pair = 1, stride: int = 1, padding: Pair | None = None) -> ConvNorm:

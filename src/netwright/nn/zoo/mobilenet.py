@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from netwright.nn.zoo.blocks import ConvNorm, Stem, fit, he, scaled
+from netwright.nn.zoo.blocks import Averaged, ConvNorm, Stem, fit, he, scaled
 
 # channels and stride of the thirteen separable convolutions: Table 1 of the first paper.
 SEPARABLE = (
@@ -18,7 +18,7 @@ SEPARABLE = (
 INVERTED = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Averaged):
     """(N, C, H, W) → (N, outputs): depthwise 3×3 and pointwise 1×1 convolutions in turns; Howard et al. 2017.
 
     "MobileNets: efficient convolutional neural networks for mobile vision applications", arXiv 1704.04861. ``width`` is
@@ -26,7 +26,6 @@ class MobileNetV1(nn.Module):
     """
 
     def __init__(self, input_shape: Sequence[int], outputs: int, width: float = 1.0, stem: Stem = "published") -> None:
-        super().__init__()
         inputs, channels = fit("mobilenet_v1", input_shape, 1, width, stem), scaled(32, width)
         layers: list[nn.Module] = [ConvNorm(inputs, channels, 3, 1 if stem == "small" else 2)]
         for published, stride in SEPARABLE:
@@ -35,14 +34,7 @@ class MobileNetV1(nn.Module):
                 nn.Sequential(ConvNorm(channels, channels, 3, stride, groups=channels), ConvNorm(channels, wide))
             )
             channels = wide
-        self.features = nn.Sequential(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(channels, outputs)
-        he(self)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.flatten(self.avgpool(self.features(x))))  # type: ignore[no-any-return]
+        super().__init__(nn.Sequential(*layers), channels, outputs)
 
 
 class InvertedResidual(nn.Module):

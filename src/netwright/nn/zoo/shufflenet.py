@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from netwright.errors import NetworkError
-from netwright.nn.zoo.blocks import ConvNorm, Shuffle, Stem, fit, he, named
+from netwright.nn.zoo.blocks import Averaged, ConvNorm, Shuffle, Stem, fit, named
 
 REPEATS = (4, 8, 4)
 FIRST = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # v1: groups → channels of stage 2, doubled twice; Table 1
@@ -42,7 +42,7 @@ class GroupUnit(nn.Module):
         return self.relu(joined)  # type: ignore[no-any-return]
 
 
-class ShuffleNetV1(nn.Module):
+class ShuffleNetV1(Averaged):
     """(N, C, H, W) → (N, outputs): pointwise convolutions in ``groups``, channels shuffled between; Zhang et al. 2018.
 
     "ShuffleNet: an extremely efficient convolutional neural network for mobile devices", CVPR 2018, Table 1. The first
@@ -53,7 +53,6 @@ class ShuffleNetV1(nn.Module):
     def __init__(
         self, input_shape: Sequence[int], outputs: int, groups: int = 3, width: float = 1.0, stem: Stem = "published"
     ) -> None:
-        super().__init__()
         inputs = fit("shufflenet_v1", input_shape, 1, width, stem)
         if groups not in FIRST:
             raise NetworkError("shufflenet_v1: groups", f"{groups}", ", ".join(map(str, FIRST)))
@@ -74,14 +73,7 @@ class ShuffleNetV1(nn.Module):
                 units.append(GroupUnit(channels, wide, 1 if unit else 2, groups, first_groups))
                 channels = wide
             layers.append((f"stage{stage + 2}", nn.Sequential(*units)))
-        self.features = named(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(channels, outputs)
-        he(self)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.flatten(self.avgpool(self.features(x))))  # type: ignore[no-any-return]
+        super().__init__(named(*layers), channels, outputs)
 
 
 class SplitUnit(nn.Module):
@@ -112,7 +104,7 @@ class SplitUnit(nn.Module):
         return self.shuffle(torch.cat([left, self.branch2(right)], 1))  # type: ignore[no-any-return]
 
 
-class ShuffleNetV2(nn.Module):
+class ShuffleNetV2(Averaged):
     """(N, C, H, W) → (N, outputs): split, transformed, joined and shuffled; Ma et al. 2018.
 
     "ShuffleNet V2: practical guidelines for efficient CNN architecture design", ECCV 2018, Table 5. ``width``: one of
@@ -120,7 +112,6 @@ class ShuffleNetV2(nn.Module):
     """
 
     def __init__(self, input_shape: Sequence[int], outputs: int, width: float = 1.0, stem: Stem = "published") -> None:
-        super().__init__()
         inputs = fit("shufflenet_v2", input_shape, 1, width, stem)
         if width not in CHANNELS:
             raise NetworkError("shufflenet_v2: width", f"{width}", "0.5, 1, 1.5 or 2")
@@ -133,11 +124,4 @@ class ShuffleNetV2(nn.Module):
             layers.append((f"stage{number}", nn.Sequential(*units)))
             channels = wide
         layers.append(("conv5", ConvNorm(channels, last)))
-        self.features = named(*layers)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(last, outputs)
-        he(self)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(self.flatten(self.avgpool(self.features(x))))  # type: ignore[no-any-return]
+        super().__init__(named(*layers), last, outputs)
