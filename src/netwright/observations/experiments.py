@@ -73,4 +73,5 @@ class Outcome(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     failed: str = ""
     seeds: int = 1
+    reference: float | None = None  # of the replay only: the score of a quick learner that needs no settings
     skills: tuple[float, float] | None = None  # without and with: (score − chance) / (1 − chance), 0 where below

@@ -6,6 +6,7 @@ They serve experiments (is this the cause?) and repairs (then change it). What t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -29,7 +30,7 @@ USUAL_RATES = {
     "sgd": 0.05, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.001,
     "adagrad": 0.01, "adadelta": 1.0,
 }  # fmt: skip
-SMALL_BATCH, CLIP, WARM_UP = 32, 1.0, 0.1
+CLIP, WARM_UP, USUAL_STEPS = 1.0, 0.1, 8
 ONE_UNIT_SPREAD = 0.9  # ranges of features within 10 % of the widest are of one unit (pixels)
 
 
@@ -274,7 +275,28 @@ def _needs_floats(inputs: torch.Tensor, replica: Replica) -> None:
         raise RefusedError("the inputs are no measured values")
 
 
+def usual_settings(replica: Replica, change: Change) -> Replica:
+    """All that one would set without a thought, as far as it fits: bad rows left out, inputs and targets standardised,
+    He's or Xavier's weights, everything trained, no decay, no dropout, Adam at 0.003, at least 8 steps an epoch.
+
+    One training of it tells whether any of these settings is worth a question (Dorfman 1943: test the group first).
+    """
+    count = len(replica.train[0])
+    group = [
+        Change(kind="drop-bad-rows"), Change(kind="standardize-inputs"), Change(kind="standardize-targets"),
+        Change(kind="initialization", value="auto"), Change(kind="train-all"), Change(kind="weight-decay", value=0.0),
+        Change(kind="dropout", value=0.0), Change(kind="optimizer", value={"kind": "adam", "lr": 0.003}),
+    ]  # fmt: skip
+    if replica.batch_size * USUAL_STEPS > count:
+        group.append(Change(kind="batch-size", value={"to": max(4, count // USUAL_STEPS)}))
+    for part in group:
+        with contextlib.suppress(RefusedError):
+            replica = apply(replica, part)
+    return replica
+
+
 KINDS: dict[str, Callable[[Replica, Change], Replica]] = {
+    "usual-settings": usual_settings,
     "learning-rate": learning_rate,
     "optimizer": optimizer,
     "weight-decay": weight_decay,

@@ -12,6 +12,7 @@ from netwright.errors import NetwrightError
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.experiments import Replay
 from netwright.repair import changes
+from netwright.repair.reference import reference
 from netwright.repair.replaying import Copy, steps_of
 from netwright.repair.replica import Replica
 
@@ -81,9 +82,11 @@ class Laboratory:
         began = time.thread_time()
         baseline = self.baseline(0, seconds, experiment.epochs)
         if not experiment.changes:
+            own = skill(baseline.score, baseline.chance)
             return Outcome(
-                experiment=experiment, baseline=baseline, changed=baseline, gain=0.0, noise=0.0, better=False
-            )
+                experiment=experiment, baseline=baseline, changed=baseline, gain=0.0, noise=0.0, better=False,
+                skills=(own, own), reference=reference(self.replica),
+            )  # fmt: skip
         altered = changes.apply(self.replica, *experiment.changes)
         # The same share of the planned training on both sides; smaller batches make more steps of it, more epochs too.
         steps = max(1, round(steps_of(altered) * baseline.planned / steps_of(self.replica)))

@@ -1,0 +1,201 @@
+"""The learning rate, by trying others on the same budget; its symptoms in the curve. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed
+from netwright.diagnosis.registry import rule
+from netwright.diagnosis.standing import (
+    Standing,
+    as_good,
+    ask,
+    reached,
+    roots,
+    standing,
+    substantial,
+    worth_a_finding,
+)
+from netwright.observations import Experiment, Observations, Outcome
+from netwright.records import Evidence, Finding, Remedy
+
+LOWER = tuple(
+    experiment(change("learning-rate", factor), worth=worth, question=f"the learning rate ÷ {1 / factor:g}")
+    for factor, worth in ((0.1, 50.0), (0.01, 48.0))
+)
+HIGHER = tuple(
+    experiment(change("learning-rate", factor), worth=worth, question=f"the learning rate × {factor:g}")
+    for factor, worth in ((10.0, 52.0), (100.0, 51.0))
+)
+NEW_WEIGHTS = experiment(change("initialization", "auto"), worth=47.0, question="weights by He's and Xavier's rule")
+SCALED_INPUTS = experiment(change("standardize-inputs"), worth=55.0, question="standardised inputs")
+SCALED_TARGETS = experiment(change("standardize-targets"), worth=54.0, question="standardised targets")
+# Inputs or targets of another scale than these are standardised before a rate is blamed: the steps in the first layer
+# go with the inputs' square (LeCun et al. 1998, "Efficient BackProp", 4.3), those of all layers with the targets'.
+USUAL_SCALE = (0.05, 3.0)
+CLOSE = 0.1  # skill below the aim up to which a rate counts as found
+FLAT = 0.1  # share of its first value by which a loss falls that has hardly begun to
+ROSE = 0.5  # share of its first value by which a loss is higher at the end: more than batches differ by
+
+
+def tried_rates(observations: Observations, at: Standing) -> Experiment | list[Outcome]:
+    """The rates that tell, in the order in which they are tried; an experiment where one is missing."""
+    replay = replayed(observations)
+    assert replay is not None
+    diverged = replay.score is None or _rose(replay.first_loss, replay.last_loss)
+    done: list[Outcome] = []
+    for direction in (LOWER,) if diverged else (HIGHER, LOWER):
+        for asked in direction:
+            outcome = answer(observations, asked)
+            if outcome is None:
+                return asked
+            done.append(outcome)
+            if reached(outcome) >= at.aim - CLOSE:
+                return done
+            hardly_moved = direction is HIGHER and _flat(outcome)
+            if not (outcome.better or diverged or hardly_moved):
+                break
+        if any(outcome.better for outcome in done):
+            break
+    return done
+
+
+def _flat(outcome: Outcome) -> bool:
+    changed = outcome.changed
+    if changed is None or changed.first_loss is None or changed.last_loss is None:
+        return False
+    return 0 <= changed.first_loss - changed.last_loss < FLAT * abs(changed.first_loss)
+
+
+def _rose(first: float | None, last: float | None) -> bool:
+    return first is not None and (last is None or last > first + ROSE * abs(first))
+
+
+def other_causes(observations: Observations, at: Standing) -> Iterator[Experiment]:
+    """What is asked before a rate is blamed, where the facts leave it open."""
+    if _odd_scale(observations, "inputs"):
+        yield SCALED_INPUTS
+    numbers = observations.data is not None and observations.data.task in ("regression", "unknown")
+    if numbers and _odd_scale(observations, "targets"):
+        yield SCALED_TARGETS
+    yield NEW_WEIGHTS
+
+
+def _odd_scale(observations: Observations, what: str) -> bool:
+    facts = getattr(observations.data, what) if observations.data is not None else None
+    if facts is None or facts.deviation is None or facts.mean is None:
+        return False
+    rms = math.hypot(facts.mean, facts.deviation)
+    return not USUAL_SCALE[0] <= rms <= USUAL_SCALE[1]
+
+
+@rule("learning-rate-too-high", "learning-rate-too-low")
+def rates(observations: Observations) -> Iterator[Finding | Experiment]:
+    """A rate that wins beyond the noise on the same steps, where nothing nearer to the root wins as much."""
+    at = standing(observations)
+    if isinstance(at, Experiment):
+        yield at
+        return
+    if at is None or not at.suspicious:
+        return
+    missing = [asked for asked in other_causes(observations, at) if asked is not NEW_WEIGHTS]
+    for asked in ask(observations, *missing):
+        yield asked
+        return
+    tried = tried_rates(observations, at)
+    if isinstance(tried, Experiment):
+        yield tried
+        return
+    best = max(tried, key=reached, default=None)
+    if best is None or not substantial(best):
+        return
+    if answer(observations, NEW_WEIGHTS) is None:
+        yield NEW_WEIGHTS
+        return
+    factor = float(best.experiment.changes[0].value)
+    nearer = roots(observations, best)
+    of_scale = [o for o in nearer if o.experiment.changes[0].kind in ("standardize-inputs", "standardize-targets")]
+    yield _finding(observations, best, factor, nearer, blamed=len(of_scale) == len(nearer))
+
+
+def _finding(
+    observations: Observations, best: Outcome, factor: float, nearer: list[Outcome], *, blamed: bool
+) -> Finding:
+    high = factor < 1
+    rate = _rate(observations)
+    code = "learning-rate-too-high" if high else "learning-rate-too-low"
+    text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
+    root = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    assert best.skills is not None
+    return Finding(
+        code=code,
+        severity="warning" if blamed else "note",
+        where="optimiser",
+        evidence=(
+            Evidence(what="learning rate", value=rate),
+            Evidence(what="skill with it", value=best.skills[0], expected=f"{best.skills[1]:.2f} at {text}"),
+        ),
+        expected=text,
+        cause=("steps so long that the loss cannot settle" if high else "steps too short for the planned training"),
+        remedies=(Remedy(code="learning-rate", text=f"learning rate {text}", change=_recipe_rate(rate, factor)),),
+        confidence=0.9 if not nearer else 0.5,
+        confirmed_by=proof(best),
+        because_of=root,
+    )
+
+
+CODE_OF = {
+    "standardize-inputs": "input-not-normalized", "standardize-targets": "target-not-normalized",
+    "initialization": "bad-initialization", "output": "wrong-output-activation", "loss": "loss-mismatch",
+    "activation": "wrong-hidden-activation", "nonlinearity": "missing-nonlinearity", "train-all": "frozen-parameters",
+    "drop-bad-rows": "bad-values", "same-preprocessing": "split-mismatch", "output-units": "output-size-mismatch",
+    "group-norm": "norm-batch-too-small",
+}  # fmt: skip
+
+
+def _rate(observations: Observations) -> float | None:
+    groups = observations.optimizer.groups if observations.optimizer is not None else ()
+    rates = [group["lr"] for group in groups if isinstance(group.get("lr"), float | int)]
+    return float(max(rates)) if rates else None
+
+
+def _recipe_rate(rate: float | None, factor: float) -> dict[str, float]:
+    return {"train.lr": rate * factor} if rate else {}
+
+
+# ------------------------------------------------------------------------------ symptoms in the user's own curve
+
+SETTLED = 0.3  # of the run: its last part, in which a healthy loss no longer swings
+SWINGS = 0.5  # of the loss' mean, as standard deviation of means over whole epochs: far beyond the order of examples
+
+
+@rule("oscillating-loss")
+def oscillating(observations: Observations) -> Iterator[Finding | Experiment]:
+    """The loss swings from epoch to epoch late in the run: standard deviation against mean, of epochs' means."""
+    plan, values = observations.plan, observations.series.get("loss").values
+    if plan is None or not plan.epochs or not plan.batch_size or not plan.examples or plan.epochs < 10:
+        return
+    steps = max(1, math.ceil(plan.examples / plan.batch_size))
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if len(finite) < len(values) or len(finite) < 10 * steps:
+        return
+    means = [sum(finite[i : i + steps]) / steps for i in range(0, len(finite) - steps + 1, steps)]
+    late = means[-max(4, int(SETTLED * len(means))) :]
+    mean = sum(late) / len(late)
+    deviation = math.sqrt(sum((value - mean) ** 2 for value in late) / (len(late) - 1))
+    first = means[0]
+    if mean > 0 and deviation > SWINGS * mean and mean > 0.1 * first:  # swings near zero are rounding
+        yield Finding(
+            code="oscillating-loss",
+            severity="note",
+            where="loss",
+            evidence=(Evidence(what="deviation of epochs' losses / their mean", value=deviation / mean),),
+            expected=f"below {SWINGS:g} in the last {SETTLED:.0%} of the run",
+            cause="steps too long, or batches too small to agree",
+            remedies=(Remedy(code="learning-rate", text="a lower learning rate at the end (a schedule)"),),
+            confidence=0.6,
+        )
+
+
+__all__ = ["CODE_OF", "HIGHER", "LOWER", "as_good", "rates", "tried_rates", "worth_a_finding"]

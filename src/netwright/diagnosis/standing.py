@@ -1,0 +1,104 @@
+"""Is there anything to explain? Whether a training does clearly worse than it could. No torch.
+
+Asked before any other experiment: the unchanged training in a plain loop beside a learner that needs no settings and
+beside the same network with usual settings. Where neither is clearly better the training is as good as settings make
+it, and no rule about settings asks further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from netwright.diagnosis.experimenting import REPLAY, answer, change, experiment, skill
+from netwright.observations import Experiment, Observations, Outcome
+
+# A fault is worth a third of the error and five points of a hundred between a constant and perfection. Less is tuning:
+# a healthy training that another rate would improve by less is no finding. Figures in benchmarks/doctor_healthy.py.
+ERROR_LEFT, LEAST_GAIN = 2 / 3, 0.05
+FITS = 0.9  # skill on its own training examples that a network reaches where nothing is held out
+FINE = 0.95  # skill from which no one asks
+USUAL = experiment(change("usual-settings"), worth=90.0, question="the same network with usual settings")
+
+
+class Standing(NamedTuple):
+    """``skill``: of the unchanged training in a plain loop, 0 (a constant) to 1. ``aim``: the best that is known to be
+    possible. ``suspicious``: the aim is substantially higher."""
+
+    skill: float
+    aim: float
+    suspicious: bool
+
+
+def standing(observations: Observations) -> Standing | Experiment | None:
+    """None where the training could not be replayed; an experiment where it has to be run first."""
+    outcome = answer(observations, REPLAY)
+    if outcome is None:
+        return REPLAY
+    replay = outcome.baseline
+    if outcome.failed or replay is None:
+        return None
+    own = skill(replay.score, replay.chance)
+    aim = skill(outcome.reference, replay.chance) if outcome.reference is not None else own
+    if replay.scored_on == "train":
+        aim = max(aim, 1.0 if own < FITS else own)
+    if own >= FINE:
+        return Standing(own, max(own, aim), False)
+    usual = answer(observations, USUAL)
+    if usual is None:
+        return USUAL
+    if usual.skills is not None and usual.better:
+        aim = max(aim, usual.skills[1])
+    for other in observations.outcomes.values():
+        if other.better and other.skills is not None:
+            aim = max(aim, other.skills[1])
+    return Standing(own, aim, worth_a_finding(own, aim))
+
+
+def worth_a_finding(before: float, after: float) -> bool:
+    """Whether a gain in skill is a fault repaired (and not tuning)."""
+    return after - before >= LEAST_GAIN and 1 - after <= ERROR_LEFT * (1 - before)
+
+
+def substantial(outcome: Outcome | None) -> bool:
+    """Beyond the noise, and worth a finding."""
+    return bool(outcome and outcome.better and outcome.skills is not None and worth_a_finding(*outcome.skills))
+
+
+def reached(outcome: Outcome | None) -> float:
+    """The skill with the change, 0 where it was not tried or not better."""
+    return outcome.skills[1] if outcome is not None and outcome.skills is not None and outcome.better else 0.0
+
+
+def as_good(outcome: Outcome | None, other: Outcome | None) -> bool:
+    """Whether ``other`` repairs as much as ``outcome``, within the noise (at least two points)."""
+    if not substantial(other) or outcome is None:
+        return False
+    noise = max(0.02, outcome.noise or 0.0, (other.noise or 0.0) if other else 0.0)
+    return reached(other) >= reached(outcome) - noise
+
+
+ROOTS = (
+    "standardize-inputs", "standardize-targets", "same-preprocessing", "drop-bad-rows", "initialization", "output",
+    "output-units", "loss", "activation", "nonlinearity", "train-all", "group-norm",
+)  # fmt: skip
+# A change of these repairs a cause; a rate, a batch, more epochs or another optimiser often make up for it.
+
+
+def roots(observations: Observations, than: Outcome | None) -> list[Outcome]:
+    """Experiments with one structural change that repair as much as ``than`` does."""
+    found = [
+        outcome
+        for outcome in observations.outcomes.values()
+        if outcome.experiment.changes and all(part.kind in ROOTS for part in outcome.experiment.changes)
+        and as_good(than, outcome)
+    ]  # fmt: skip
+    return sorted(found, key=lambda outcome: -reached(outcome))
+
+
+def ask(observations: Observations, *experiments: Experiment) -> Iterator[Experiment]:
+    """Those that were not run, the first only: what it tells may make the others idle."""
+    for one in experiments:
+        if answer(observations, one) is None:
+            yield one
+            return
