@@ -228,21 +228,73 @@ def test_rows_can_be_read_while_they_are_written_and_rewound(tmp_path: Path) -> 
     assert reader.epochs()[0].metrics == {"loss": 2.5, "accuracy": None}
     log.series("loss", 3, [1.0])
     log.epoch(EpochRow(epoch=2, step=3, split="train", metrics={"loss": 1.0}))
-    log.measurement(Measurement(probe="gradient", step=3, unit="1", values=(1.0, None), layer="a"))
+    log.measurements([Measurement(probe="gradient", step=3, unit="1", values=(1.0, None), layer="a")])
     log.finding(
         3, Finding(code="non-finite", severity="error", where="a", evidence=(Evidence(what="loss", value=1.0),))
     )
     log.detail("confusion", 3, {"counts": [[1]]})
     log.flush()
     assert reader.series("loss") == ([1, 2, 3], [3.0, 2.0, 1.0])
-    assert [m.layer for m in reader.measurements("gradient")] == ["a"]
+    assert [(m.layer, m.values) for m in reader.measurements("gradient")] == [("a", (1.0, None))]
     assert reader.findings()[0].evidence[0].what == "loss"
     log.rewind(2)
     assert reader.series("loss") == ([1, 2], [3.0, 2.0])
     assert len(reader.epochs()) == 1
     assert reader.findings() == []
+    assert list(reader.measurements()) == []
     assert reader.detail("confusion") is None
     log.close()
+
+
+PLACES = st.tuples(st.integers(1, 4), st.sampled_from(["gradient-norm", "update-ratio"]))
+VALUES = st.none() | st.floats(width=32, allow_nan=False, allow_infinity=False)
+LAYERS = st.integers(1, 3).flatmap(
+    lambda width: st.dictionaries(
+        st.sampled_from(["", "a", "b.0", 'a"', "層"]), st.tuples(*[VALUES] * width), min_size=1
+    )
+)
+
+
+@given(st.dictionaries(PLACES, LAYERS, max_size=6), st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_measurements_come_back_as_they_went(
+    tmp_path_factory: pytest.TempPathFactory, seen: dict[tuple[int, str], dict[str, tuple[float | None, ...]]], cut: int
+) -> None:
+    """Every layer of every probe at every step, in however many pieces they are written."""
+    rows = [
+        Measurement(probe=probe, step=step, unit="1", layer=layer, values=values)
+        for (step, probe), layers in seen.items() for layer, values in layers.items()
+    ]  # fmt: skip
+    log = new(tmp_path_factory.mktemp("measured")).open_log()
+    for step in (range(1, cut + 1), range(cut + 1, 5)):
+        log.measurements(row for row in rows if row.step in step)
+    log.close()
+    found = list(runs.Reader(log._path).measurements())
+    assert sorted(found, key=str) == sorted(rows, key=str)
+
+
+def test_a_step_of_many_layers_costs_four_bytes_each(tmp_path: Path) -> None:
+    """Sixty layers and twenty probes at fifty steps: their numbers, and little beside them."""
+    run = new(tmp_path)
+    log = run.open_log()
+    names = [f"features.{number}.block.convolution.weight" for number in range(60)]
+    for step in range(50):
+        log.measurements(
+            Measurement(probe=f"probe-{probe}", step=step, unit="share", values=(0.5,), layer=name)
+            for probe in range(20) for name in names
+        )  # fmt: skip
+    log.close()
+    assert (run.path / "run.sqlite").stat().st_size < 2.5 * 4 * 50 * 20 * 60
+
+
+def test_a_number_beyond_float32_is_not_finite(tmp_path: Path) -> None:
+    run = new(tmp_path)
+    log = run.open_log()
+    log.measurements([Measurement(probe="p", step=1, unit="", values=(1e39, -1e39, 3.4e38), layer="")])
+    log.close()
+    (row,) = run.reader().measurements()
+    assert row.values[:2] == (None, None)
+    assert row.values[2] == pytest.approx(3.4e38)
 
 
 def test_last_is_the_newest_and_an_unknown_one_gets_the_nearest(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ _HOMES = {
     "Recipe": "netwright.recipe",
     "Run": "netwright.workbench",
     "compare": "netwright.workbench",
+    "diagnose": "netwright.diagnosing",
     "fit": "netwright.workbench",
     "inspect": "netwright.inspecting",
     "load": "netwright.workbench",
@@ -32,6 +33,7 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
+    from netwright.diagnosing import diagnose
     from netwright.errors import NetwrightError
     from netwright.inspecting import inspect
     from netwright.predicting import predict
@@ -47,6 +49,7 @@ __all__ = [
     "Run",
     "__version__",
     "compare",
+    "diagnose",
     "fit",
     "inspect",
     "load",

@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import math
 import os
 import re
 import shlex
@@ -50,6 +51,7 @@ RESTORE = "restore it from a copy, or train anew"
 FLUSH_SECONDS = 1.0
 LONGEST_NAME = 60  # of a run without its number; file systems take 255 bytes, which may be four a letter
 DEFAULT_FOLDER = "runs"
+LARGEST_FLOAT32 = 3.4028234663852886e38
 
 _TABLES = """
 create table if not exists about (key text primary key, value text not null);
@@ -57,8 +59,9 @@ create table if not exists series
     (name text, step integer, count integer, blob blob not null, primary key (name, step));
 create table if not exists epochs
     (epoch integer, split text, step integer, seconds real, metrics text not null, primary key (epoch, split));
-create table if not exists measurements
-    (step integer, probe text, layer text, unit text, blob blob not null, primary key (step, probe, layer));
+create table if not exists layer_lists (id integer primary key, names text not null unique);
+create table if not exists probed
+    (step integer, probe text, layers integer, unit text, blob blob not null, primary key (step, probe, layers));
 create table if not exists findings (id integer primary key, step integer, finding text not null);
 create table if not exists details (name text primary key, step integer, value text not null);
 """
@@ -402,6 +405,7 @@ class Log:
         self._path = path
         self._connection = _connect(path, write=True)
         self._rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._layer_lists: dict[tuple[str, ...], int] = {}
         self._flushed = time.monotonic()
 
     def series(self, name: str, first_step: int, values: Sequence[float]) -> None:
@@ -417,13 +421,29 @@ class Log:
             (row.epoch, row.split, row.step, row.seconds, metrics),
         )
 
-    def measurement(self, row: Measurement) -> None:
-        values = [float("nan") if value is None else value for value in row.values]
-        blob = struct.pack(f"<{len(values)}f", *values)
-        self._add(
-            "insert or replace into measurements values (?, ?, ?, ?, ?)",
-            (row.step, row.probe, row.layer, row.unit, blob),
-        )
+    def measurements(self, rows: Iterable[Measurement]) -> None:
+        """What probes saw: one ``float32`` blob a probe and step, over all its layers."""
+        groups: dict[tuple[int, str, str, int], dict[str, tuple[float | None, ...]]] = {}
+        for row in rows:
+            groups.setdefault((row.step, row.probe, row.unit, len(row.values)), {})[row.layer] = row.values
+        for (step, probe, unit, _), seen in groups.items():
+            values = [math.nan if value is None else value for each in seen.values() for value in each]
+            blob = struct.pack(f"<{len(values)}f", *map(_as_float32, values))
+            place = self._layer_list(tuple(seen))
+            self._add("insert or replace into probed values (?, ?, ?, ?, ?)", (step, probe, place, unit, blob))
+
+    def _layer_list(self, names: tuple[str, ...]) -> int:
+        """The number under which a list of layers is kept, because it is the same at nearly every step."""
+        if names not in self._layer_lists:
+            text = json.dumps(names)
+            try:
+                with self._connection:
+                    self._connection.execute("insert or ignore into layer_lists (names) values (?)", (text,))
+                found = self._connection.execute("select id from layer_lists where names = ?", (text,)).fetchone()
+            except sqlite3.Error as error:
+                raise _explained(self._path, error) from error
+            self._layer_lists[names] = int(found[0])
+        return self._layer_lists[names]
 
     def finding(self, step: int, finding: Finding) -> None:
         self._add("insert into findings (step, finding) values (?, ?)", (step, finding.to_json()))
@@ -454,7 +474,7 @@ class Log:
         self._rows.clear()
         try:
             with self._connection:
-                for table in ("epochs", "measurements", "findings", "details"):
+                for table in ("epochs", "probed", "findings", "details"):
                     self._connection.execute(f"delete from {table} where step > ?", (step,))
                 self._connection.execute("delete from series where step > ?", (step,))
         except sqlite3.Error as error:
@@ -505,14 +525,25 @@ class Reader:
         ]
 
     def measurements(self, probe: str | None = None) -> Iterator[Measurement]:
+        """What probes saw, in the order of the steps; a value that was not finite is None."""
+        if not self._all("select 1 from sqlite_master where name = 'probed'"):  # a run of before there were probes
+            return
         query = (
-            "select step, probe, layer, unit, blob from measurements"
+            "select step, probe, names, unit, blob from probed join layer_lists on id = layers"
             + (" where probe = ?" if probe else "")
             + " order by step"
         )
-        for step, name, layer, unit, blob in self._all(query, (probe,) if probe else ()):
+        lists: dict[str, list[str]] = {}
+        for step, name, names, unit, blob in self._all(query, (probe,) if probe else ()):
+            if names not in lists:
+                lists[names] = json.loads(names)
+            layers = lists[names]
             values = struct.unpack(f"<{len(blob) // 4}f", blob)
-            yield Measurement(probe=name, step=step, layer=layer, unit=unit, values=values)
+            each = len(values) // max(1, len(layers))
+            for place, layer in enumerate(layers):
+                seen = values[place * each : (place + 1) * each]
+                finite = tuple(value if math.isfinite(value) else None for value in seen)
+                yield Measurement(probe=name, step=step, layer=layer, unit=unit, values=finite)
 
     def findings(self) -> list[Finding]:
         return [Finding.from_json(row[0]) for row in self._all("select finding from findings order by id")]
@@ -523,6 +554,11 @@ class Reader:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _as_float32(value: float) -> float:
+    """A number beyond ``float32`` as an infinity: ``struct`` refuses it otherwise."""
+    return value if abs(value) <= LARGEST_FLOAT32 or value != value else math.copysign(math.inf, value)
 
 
 # ----------------------------------------------------------------------------------- listing

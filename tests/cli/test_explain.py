@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from netwright.codes import CODES
+from netwright.diagnosis import catalogue
+from netwright.diagnosis.catalogue import LANGUAGES, Language
 from netwright.inspection.explaining import SUBJECTS, explain
 
 Says = Callable[..., Any]
@@ -44,3 +47,29 @@ def test_the_numbers_of_batch_norm_are_those_of_the_paper(says: Says) -> None:
     out = says("explain", "batch-norm").out
     for words in ("⇒ μ = 4\n", "⇒ σ² = 6.5\n", "⇒ dβ = 2\n", "⇒ db = 0:", "v = 1.767"):
         assert words in out, words
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_code_is_explained_whole(code: str, language: Language, says: Says) -> None:
+    said = says("explain", code, "--lang", language)
+    assert (said.code, said.err) == (0, "")
+    entry = catalogue.entry(code, language)
+    words = "".join(said.out.split())
+    for text in (entry.title, entry.looks, entry.cause, *entry.remedies, entry.formula, entry.source, *entry.see):
+        assert "".join(text.split()) in words, text
+
+
+def test_codes_are_explained_as_documents_and_listed(says: Says) -> None:
+    assert says("explain", "dead-units", "--json").document == catalogue.entry("dead-units").to_dict()
+    assert [row["name"] for row in says("explain", "--json").document["findings"]] == list(CODES)
+    assert [row["name"] for row in says("list", "findings", "--json").document["findings"]] == list(CODES)
+    listed = says("explain", "--lang", "zh").out
+    assert all(catalogue.entry(code, "zh").title in listed for code in CODES)
+    assert "convolution" not in listed
+
+
+def test_a_layer_has_no_other_language_and_an_unknown_code_offers_the_nearest(says: Says) -> None:
+    assert "a finding's code" in says("explain", "batch-norm", "--lang", "zh").err
+    said = says("explain", "dead-unit")
+    assert (said.code, "try       dead-units" in said.err) == (2, True), said.err

@@ -30,6 +30,7 @@ OTHER: dict[str, Any] = {
     "train.warmup": 1.0, "train.gamma": 0.5, "train.step_epochs": 5, "train.clip": 1.0, "train.accumulate": 4,
     "train.patience": 5, "train.keep": "last", "train.precision": "bf16", "train.layout": "channels_last",
     "train.device": "cpu", "train.threads": 2, "train.average": 0.99, "train.checkpoint_seconds": 30.0,
+    "watch.enabled": False, "watch.budget": 0.1, "watch.confirm": 5.0,
     "ignore": {"plateau": "known"},
 }  # fmt: skip
 
@@ -158,6 +159,8 @@ def test_a_section_must_be_a_section(tmp_path: Path) -> None:
         ("train.clip=", "a number >= 0", "train.clip=0.0"),
         ("seed=-1", "a whole number >= 0", "seed=0"),
         ("ignore.plateau=3", "text", ""),
+        ("ignore.plataeu=known", "the code of a finding", "ignore.plateau=known"),
+        ("ignore.plateau=", "why it is silenced", "ignore.plateau=REASON"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_says_what_is_expected(assignment: str, expected: str, suggestion: str) -> None:

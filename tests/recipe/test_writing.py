@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from netwright.codes import CODES
 from netwright.recipe import Recipe, difference, flat, from_dict, keys, load, override, reading, writing
 from netwright.recipe.defaults import resolve
 from netwright.records import DataFacts
@@ -79,9 +80,11 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     return st.floats(low, high, allow_nan=False, allow_infinity=False, **limits)
 
 
+SILENCED = st.dictionaries(st.sampled_from(CODES), TEXT.filter(str.strip), max_size=3)
 RECIPES = st.fixed_dictionaries(
     {},
-    optional={key: st.one_of(*map(values, reading._alternatives(key))) for key in keys() if key != "version"},
+    optional={key: st.one_of(*map(values, reading._alternatives(key))) for key in keys() if key != "version"}
+    | {"ignore": SILENCED},
 ).map(lambda changes: override(Recipe(), changes))
 
 

@@ -6,41 +6,130 @@ from typing import TYPE_CHECKING, Annotated
 
 from netwright.cli import printing
 from netwright.cli.options import Json, option
+from netwright.codes import CODES
+from netwright.diagnosis.catalogue import Language
+from netwright.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from netwright.diagnosis.catalogue import Entry
     from netwright.inspection.explaining import Explanation
+
+WIDTH = 100  # columns of a paragraph
+
+HEADINGS: dict[Language, dict[str, str]] = {
+    "en": {
+        "looks": "looks like", "cause": "because", "remedies": "try", "formula": "formula", "source": "source",
+        "see": "see also",
+    },
+    "zh": {
+        "looks": "现象", "cause": "原因", "remedies": "对策", "formula": "公式", "source": "出处", "see": "另见",
+    },
+}  # fmt: skip
+WORDS: dict[Language, dict[str, str]] = {
+    "en": {},
+    "zh": {
+        "symptom": "现象", "cause": "原因", "fact": "事实", "data": "数据", "network": "网络",
+        "optimisation": "优化", "training": "训练",
+    },
+}  # fmt: skip
 
 
 def explain(
     subject: Annotated[
-        str | None, option("what to explain, such as convolution or batch-norm. Left out: the list")
+        str | None,
+        option("a layer, such as convolution, or a finding's code, such as vanishing-gradient. Left out: the list"),
     ] = None,
     /,
     *,
+    lang: Annotated[Language | None, option("language of a finding's text: en or zh; en", metavar="LANG")] = None,
     json: Json = False,
 ) -> int:
-    """Work a subject out: the formula, small numbers put in, the result, the source.
+    """Work a layer out, or say what a finding means.
 
-    Layers are worked out forward and backward. The numbers are computed when they are printed.
+    A layer: the formula, small numbers put in, the result, the source, forward and backward; the numbers are computed
+    when they are printed. A finding: what it looks like, why it happens, what helps, the formula, the source.
     """
+    if subject is None:
+        return _subjects(lang, json)
+    code = subject.strip().lower().replace("_", "-").replace(" ", "-")
+    if code in CODES:
+        return _finding(code, lang or "en", json)
     from netwright.inspection import explaining
 
-    if subject is not None:
-        made = explaining.explain(subject)
-        if json:
-            printing.document(made)
-        else:
-            show(made)
-        return 0
-    summaries = {name: explaining.explain(name).summary for name in explaining.SUBJECTS}
+    known = [*explaining.SUBJECTS, *explaining.ALIASES]
+    if code not in known:
+        raise unknown_name("netwright explain", subject, [*explaining.SUBJECTS, *CODES])
+    if lang is not None:
+        raise UsageError(
+            "netwright explain --lang", f"with {subject}", "a finding's code", "netwright explain vanishing-gradient"
+        )
+    made = explaining.explain(subject)
     if json:
-        printing.document({"subjects": [{"name": name, "meaning": text} for name, text in summaries.items()]})
-        return 0
-    table = printing.table("subject", "")
-    for name, text in summaries.items():
-        table.add_row(printing.cell(name, "bold"), printing.cell(text))
-    printing.show(table)
+        printing.document(made)
+    else:
+        show(made)
     return 0
+
+
+def _subjects(lang: Language | None, json: bool) -> int:
+    """Layers and codes; in another language than English, only codes have texts."""
+    from netwright.diagnosis import catalogue
+
+    codes = {code: entry.title for code, entry in catalogue.entries(lang or "en").items()}
+    layers: dict[str, str] = {}
+    if lang in (None, "en"):
+        from netwright.inspection import explaining
+
+        layers = {name: explaining.explain(name).summary for name in explaining.SUBJECTS}
+    if json:
+        listed = {"subjects": layers, "findings": codes}
+        printing.document(
+            {key: [{"name": name, "meaning": text} for name, text in rows.items()] for key, rows in listed.items()}
+        )
+        return 0
+    for title, rows in (("layer", layers), ("finding", codes)):
+        if rows:
+            table = printing.table(title, "")
+            for name, text in rows.items():
+                table.add_row(printing.cell(name, "bold"), printing.cell(text))
+            printing.show(table)
+        if rows is layers and rows:
+            printing.line()
+    return 0
+
+
+def _finding(code: str, language: Language, json: bool) -> int:
+    from netwright.diagnosis import catalogue
+
+    entry = catalogue.entry(code, language)
+    if json:
+        printing.document(entry)
+    else:
+        show_entry(entry, language)
+    return 0
+
+
+def show_entry(entry: Entry, language: Language = "en") -> None:
+    """Title, then a paragraph for each part of the entry that is there."""
+    from rich.table import Table
+    from rich.text import Text
+
+    words = WORDS[language]
+    printing.show(Text.assemble((entry.code, "bold"), "  ", entry.title))
+    printing.show(Text(f"{words.get(entry.kind, entry.kind)} · {words.get(entry.family, entry.family)}", style="dim"))
+    table = Table.grid(padding=(0, 2, 1, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(max_width=WIDTH, overflow="fold")
+    for part, heading in HEADINGS[language].items():
+        value = getattr(entry, part)
+        if part == "remedies":
+            value = "\n".join(f"{number}. {text}" for number, text in enumerate(value, 1))
+        elif part == "see":
+            value = ", ".join(value)
+        if value:
+            table.add_row(heading, Text(value, style="green" if part == "formula" else ""))
+    printing.line()
+    printing.show(table)
 
 
 def show(made: Explanation) -> None:

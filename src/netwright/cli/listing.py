@@ -10,7 +10,7 @@ from netwright.recipe import keys
 from netwright.recipe.reading import takes
 from netwright.recipe.writing import meanings
 
-What = Literal["networks", "sources", "losses", "optimizers", "schedules", "keys"]
+What = Literal["networks", "sources", "losses", "optimizers", "schedules", "findings", "keys"]
 
 SOURCES = {
     "digits": "1,797 handwritten digits of 8×8 pixels, built in",
@@ -58,10 +58,10 @@ def listing(
     *,
     json: Json = False,
 ) -> int:
-    """List networks, sources, losses, optimizers, schedules or recipe keys."""
+    """List networks, sources, losses, optimizers, schedules, findings or recipe keys."""
     if what == "keys":
         return _keys(json)
-    rows = _networks() if what == "networks" else _TABLES[what]
+    rows = _networks() if what == "networks" else _findings() if what == "findings" else _TABLES[what]
     if json:
         printing.document({what: [{"name": name, "meaning": meaning} for name, meaning in rows.items()]})
         return 0
@@ -85,6 +85,12 @@ def _networks() -> dict[str, str]:
         name: (network.__doc__ or "").strip().partition("\n")[0].replace("``", "") for name, network in NETWORKS.items()
     }
     return rows | {"file.py:Name": "a torch.nn.Module of yours in a file", "package.module:Name": "one in a package"}
+
+
+def _findings() -> dict[str, str]:
+    from netwright.diagnosis import catalogue
+
+    return {code: f"{entry.title} ({entry.kind}, {entry.family})" for code, entry in catalogue.entries().items()}
 
 
 def _keys(json: bool) -> int:

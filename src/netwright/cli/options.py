@@ -14,6 +14,7 @@ from netwright.recipe import Recipe, from_dict, load, parse_assignments
 from netwright.recipe.reading import choices, flag, parse_value, takes
 from netwright.recipe.schema import Loss, Optimizer, Schedule
 from netwright.recipe.writing import meanings
+from netwright.records import Severity
 from netwright.runs import DEFAULT_FOLDER
 
 RECIPE_ENDINGS = (".yaml", ".yml")
@@ -32,6 +33,13 @@ Json = Annotated[
 ]
 Out = Annotated[Path, option(f"the folder of runs; {DEFAULT_FOLDER} if left out", name="--out", metavar="FOLDER")]
 Trust = Annotated[bool, option("load a network's Python file although it changed or is another user's", name="--trust")]
+
+FailOn = Annotated[
+    Severity | None,
+    option(
+        "exit with 3 if a finding is as severe as this: note, warning or error", name="--fail-on", metavar="SEVERITY"
+    ),
+]
 
 # Flag → the recipe key that it sets.
 FLAGS = {

@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Mapping
 
 from netwright.diagnosis import rules as families
+from netwright.diagnosis import telling
 from netwright.diagnosis.registry import RULES
 from netwright.observations import Experiment, Observations
 from netwright.records import Finding, Record
@@ -27,6 +28,9 @@ class Diagnosis(Record, frozen=True, kw_only=True):
     silenced: tuple[Finding, ...] = ()
     wanted: tuple[Experiment, ...] = ()
     unseen: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return "\n".join(line.text for line in telling.whole(self))
 
 
 def load_rules() -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import msgspec
 import yaml
 
+from netwright.codes import CODES
 from netwright.errors import RecipeError, nearest, nearest_key, setting
 from netwright.recipe.schema import VERSION, Recipe, Section
 
@@ -268,9 +269,23 @@ def _put(nested: dict[str, Any], key: str, value: Any, place: Place) -> None:
 def _converted(nested: dict[str, Any], place: Place) -> Recipe:
     _require_finite(nested, place)
     try:
-        return msgspec.convert(nested, Recipe)
+        recipe = msgspec.convert(nested, Recipe)
     except msgspec.ValidationError as error:
         raise _readable(error, nested, place) from error
+    _require_codes(recipe, place)
+    return recipe
+
+
+def _require_codes(recipe: Recipe, place: Place) -> None:
+    """Only findings that there are can be silenced, and only for a reason."""
+    for code, reason in recipe.ignore.items():
+        key = f"ignore.{code}"
+        if code not in CODES:
+            near = nearest(code, CODES)
+            hint = place.written(f"ignore.{near}", reason or "REASON") if near else "netwright list findings"
+            raise RecipeError(place.named(key), "an unknown finding", "the code of a finding", hint)
+        if not reason.strip():
+            raise RecipeError(place.named(key), "no reason", "why it is silenced", place.written(key, "REASON"))
 
 
 def _require_finite(value: Any, place: Place, key: str = "") -> None:

@@ -125,6 +125,14 @@ class Train(Section, frozen=True, kw_only=True):
     checkpoint_seconds: Positive = 4.0  # at most so much work is lost
 
 
+class Watch(Section, frozen=True, kw_only=True):
+    """What is looked at while it trains; it changes no weight."""
+
+    enabled: bool = True  # checks before the first step, measurements while it trains, findings
+    budget: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.03  # the share of the step time that looking on may cost
+    confirm: NotNegative = 30.0  # seconds at most to try suspicions on a copy; 0: none is tried
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that decides a run."""
 
@@ -136,4 +144,5 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     objective: Objective = Objective()
     augment: Augment = Augment()
     train: Train = Train()
+    watch: Watch = Watch()
     ignore: dict[str, str] = {}  # finding code → the reason why it is silenced

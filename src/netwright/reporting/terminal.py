@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from netwright.diagnosis import telling
+from netwright.diagnosis.judging import Diagnosis, in_order
 from netwright.errors import NetwrightError
-from netwright.records import Finding, RunSummary, Severity
+from netwright.records import Finding, RunSummary
 from netwright.reporting import formatting, sentences
 from netwright.reporting.progress import metrics_text
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 240  # columns where there is no terminal to say how many it has
 STATES = {"finished": "green", "running": "cyan", "interrupted": "yellow", "empty": "dim", "damaged": "red"}
-SEVERITIES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
+TONES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan", "good": "bold green", "dim": "dim"}
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -134,26 +136,19 @@ def _usable(title: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def findings(found: Sequence[Finding]) -> RenderableType:
-    """Each finding in a few lines: what, where, what was seen, why, what to do."""
+    """Each finding in a few lines: what, where, what was seen, why, what to do; consequences below their cause."""
+    return told(telling.tree(in_order(list(found))))
+
+
+def diagnosis(judged: Diagnosis) -> RenderableType:
+    """``netwright diagnose``."""
+    return told(telling.whole(judged))
+
+
+def told(lines: Sequence[telling.Line]) -> RenderableType:
     from rich.console import Group
 
-    return Group(*(line for finding in found for line in _finding(finding)))
-
-
-def _finding(finding: Finding) -> list[Any]:
-    head = _text(f"{finding.severity}: {finding.code}", f"bold {SEVERITIES[finding.severity]}")
-    head.append(f"  {finding.where}", style="default")
-    lines = [head]
-    for evidence in finding.evidence:
-        seen = f"{evidence.what} {formatting.short(evidence.value)} {evidence.unit}".rstrip()
-        wanted = f" (expected {evidence.expected})" if evidence.expected else ""
-        lines.append(_text(f"  saw {seen}{wanted}"))
-    if finding.cause:
-        lines.append(_text(f"  because {finding.cause}"))
-    for remedy in finding.remedies:
-        change = " ".join(f"--set {key}={formatting.value_text(value)}" for key, value in remedy.change.items())
-        lines.append(_text(f"  try {remedy.text}{f'  {change}' if change else ''}"))
-    return lines
+    return Group(*(_text(line.text, TONES.get(line.tone, "")) for line in lines))
 
 
 def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ()) -> RenderableType:

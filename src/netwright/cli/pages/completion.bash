@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+  local options_with_values='--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='check compare completion env explain init inspect list predict report runs train'
+  local all_commands='boxes check compare completion diagnose env explain init inspect list predict report runs train'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "inspect" "predict" "report" "runs" "compare" "explain" "check" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "diagnose" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -84,6 +84,58 @@ _netwright() {
       ;;
     1)
       case "${cmd_path[@]}" in
+        "boxes")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--method" "--iou" "--edges" "--format" "--classes" "--per-class" "--json" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --method)
+                local -a _c=("coco" "voc" "voc2007")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --iou)
+                COMPREPLY=()
+                ;;
+              --format)
+                local -a _c=("xyxy" "xywh" "cxcywh")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --classes)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    COMPREPLY=( $(compgen -f -- "${cur}") )
+                    ;;
+                  1)
+                    COMPREPLY=( $(compgen -f -- "${cur}") )
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
+                ;;
+            esac
+          fi
+          ;;
         "check")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
@@ -166,6 +218,37 @@ _netwright() {
             done
           fi
           ;;
+        "diagnose")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--fail-on" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --fail-on)
+                local -a _c=("note" "warning" "error")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
         "env")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--json" "--help" "-h" "--version")
@@ -180,14 +263,30 @@ _netwright() {
           ;;
         "explain")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--json" "--help" "-h" "--version")
+            local -a _c=("--lang" "--json" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
               [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
             done
           else
-            COMPREPLY=()
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --lang)
+                local -a _c=("en" "zh")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
           fi
           ;;
         "init")
@@ -289,7 +388,7 @@ _netwright() {
               [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
             done
           else
-            local -a _c=("networks" "sources" "losses" "optimizers" "schedules" "keys")
+            local -a _c=("networks" "sources" "losses" "optimizers" "schedules" "findings" "keys")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
-    set -l all_commands 'check compare completion env explain init inspect list predict report runs train'
+    set -l options_with_values '--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l all_commands 'boxes check compare completion diagnose env explain init inspect list predict report runs train'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --channels --delete --depth --device --entries --epochs --examples --explain --html --input --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -74,13 +74,15 @@ end
 complete -c netwright -n __fish_use_subcommand -a 'train' -d 'Train a network on data, or as a recipe says.'
 complete -c netwright -n __fish_use_subcommand -a 'inspect' -d 'Show all that can be known of a network before it is trained.'
 complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to pictures, tables, sounds or arrays.'
+complete -c netwright -n __fish_use_subcommand -a 'diagnose' -d 'Judge a run by what was seen of its training.'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
 complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between two recipes or runs.'
-complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a subject out: the formula, small numbers put in, the result, the source.'
+complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a layer out, or say what a finding means.'
 complete -c netwright -n __fish_use_subcommand -a 'check' -d 'Check a network'\''s gradients.'
+complete -c netwright -n __fish_use_subcommand -a 'boxes' -d 'Measure how well boxes were found: average precision and recall.'
 complete -c netwright -n __fish_use_subcommand -a 'init' -d 'Write a recipe with every key, its default and its meaning.'
-complete -c netwright -n __fish_use_subcommand -a 'list' -d 'List networks, sources, losses, optimizers, schedules or recipe keys.'
+complete -c netwright -n __fish_use_subcommand -a 'list' -d 'List networks, sources, losses, optimizers, schedules, findings or recipe keys.'
 complete -c netwright -n __fish_use_subcommand -a 'env' -d 'Say what is installed here, what can be used, and why not.'
 complete -c netwright -n __fish_use_subcommand -a 'completion' -d 'Print the completion script of a shell.'
 # Root-level options
@@ -90,6 +92,18 @@ complete -c netwright -n __fish_use_subcommand -l version -d 'Display applicatio
 complete -c netwright -n __fish_use_subcommand -l help -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -s h -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -l version -d 'Display application version.'
+
+# Options for: boxes
+complete -c netwright -n '__fish_netwright_using_command boxes' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command boxes' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l method -x -a 'coco voc voc2007' -d 'whose figures: coco, voc (2010 on) or voc2007'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l iou -r -d 'the overlap of a hit, for voc; 0.5 if left out'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l edges -d 'for voc: corners are edges, not the first and last pixel'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l format -x -a 'xyxy xywh cxcywh' -d 'the numbers in .txt files: xywh (if left out), xyxy or cxcywh'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l classes -r -F -d 'a file with a class a line, where .txt files have numbers from 0'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l per-class -d 'the average precision of each class too'
+complete -c netwright -n '__fish_netwright_using_command boxes' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 
 # Options for: check
 complete -c netwright -n '__fish_netwright_using_command check' -l help -d 'Display this message and exit.'
@@ -118,6 +132,14 @@ complete -c netwright -n '__fish_netwright_using_command completion' -l version 
 # Positionals for: completion
 complete -c netwright -n '__fish_netwright_using_command completion; and test (__fish_netwright_positional_index 1) = 0' -f -a 'bash zsh fish'
 
+# Options for: diagnose
+complete -c netwright -n '__fish_netwright_using_command diagnose' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command diagnose' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command diagnose' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command diagnose' -l fail-on -x -a 'note warning error' -d 'exit with 3 if a finding is as severe as this: note, warning or error'
+complete -c netwright -n '__fish_netwright_using_command diagnose' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command diagnose' -l out -r -F -d 'the folder of runs; runs if left out'
+
 # Options for: env
 complete -c netwright -n '__fish_netwright_using_command env' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command env' -s h -d 'Display this message and exit.'
@@ -128,6 +150,7 @@ complete -c netwright -n '__fish_netwright_using_command env' -l json -d 'print 
 complete -c netwright -n '__fish_netwright_using_command explain' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command explain' -s h -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command explain' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command explain' -l lang -x -a 'en zh' -d 'language of a finding'\''s text: en or zh; en'
 complete -c netwright -n '__fish_netwright_using_command explain' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 
 # Options for: init
@@ -176,7 +199,7 @@ complete -c netwright -n '__fish_netwright_using_command list' -s h -d 'Display 
 complete -c netwright -n '__fish_netwright_using_command list' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command list' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 # Positionals for: list
-complete -c netwright -n '__fish_netwright_using_command list; and test (__fish_netwright_positional_index 1) = 0' -f -a 'networks sources losses optimizers schedules keys'
+complete -c netwright -n '__fish_netwright_using_command list; and test (__fish_netwright_positional_index 1) = 0' -f -a 'networks sources losses optimizers schedules findings keys'
 
 # Options for: predict
 complete -c netwright -n '__fish_netwright_using_command predict' -l help -d 'Display this message and exit.'

@@ -17,13 +17,15 @@ _netwright() {
         'train:Train a network on data, or as a recipe says.'
         'inspect:Show all that can be known of a network before it is trained.'
         'predict:Apply a run to pictures, tables, sounds or arrays.'
+        'diagnose:Judge a run by what was seen of its training.'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between two recipes or runs.'
-        'explain:Work a subject out\: the formula, small numbers put in, the result, the source.'
+        'explain:Work a layer out, or say what a finding means.'
         'check:Check a network'\''s gradients.'
+        'boxes:Measure how well boxes were found\: average precision and recall.'
         'init:Write a recipe with every key, its default and its meaning.'
-        'list:List networks, sources, losses, optimizers, schedules or recipe keys.'
+        'list:List networks, sources, losses, optimizers, schedules, findings or recipe keys.'
         'env:Say what is installed here, what can be used, and why not.'
         'completion:Print the completion script of a shell.'
       )
@@ -170,6 +172,29 @@ _netwright() {
             '--version[Display application version.]'
 
           ;;
+        diagnose)
+          case ${words[CURRENT]} in
+            --fail-on=*)
+              compset -P '--fail-on='
+              compadd -- 'note' 'warning' 'error'
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run\: its directory, its name, or last' \
+            "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
         report)
           case ${words[CURRENT]} in
             --out=*)
@@ -239,8 +264,16 @@ _netwright() {
 
           ;;
         explain)
+          case ${words[CURRENT]} in
+            --lang=*)
+              compset -P '--lang='
+              compadd -- 'en' 'zh'
+              return
+              ;;
+          esac
           _arguments \
-            '1:what to explain, such as convolution or batch-norm. Left out\: the list' \
+            '1:a layer, such as convolution, or a finding'\''s code, such as vanishing-gradient. …' \
+            "*--lang[language of a finding's text\: en or zh; en]:lang:(en zh)" \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
@@ -270,6 +303,39 @@ _netwright() {
             '--version[Display application version.]'
 
           ;;
+        boxes)
+          case ${words[CURRENT]} in
+            --method=*)
+              compset -P '--method='
+              compadd -- 'coco' 'voc' 'voc2007'
+              return
+              ;;
+            --format=*)
+              compset -P '--format='
+              compadd -- 'xyxy' 'xywh' 'cxcywh'
+              return
+              ;;
+            --classes=*)
+              compset -P '--classes='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:COCO'\''s instances.json, or a folder of .xml (Pascal VOC) or .txt files:_files' \
+            '2:COCO'\''s results.json, or a folder of .txt files, one an image:_files' \
+            "*--method[whose figures\: coco, voc (2010 on) or voc2007]:method:(coco voc voc2007)" \
+            '*--iou[the overlap of a hit, for voc; 0.5 if left out]:iou' \
+            '--edges[for voc\: corners are edges, not the first and last pixel]' \
+            "*--format[the numbers in .txt files\: xywh (if left out), xyxy or cxcywh]:format:(xyxy xywh cxcywh)" \
+            '*--classes[a file with a class a line, where .txt files have numbers from 0]:classes:_files' \
+            '--per-class[the average precision of each class too]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
         init)
           _arguments \
             '1:where to write it; recipe.yaml if left out:_files' \
@@ -282,7 +348,7 @@ _netwright() {
           ;;
         list)
           _arguments \
-            "1:what to list:(networks sources losses optimizers schedules keys)" \
+            "1:what to list:(networks sources losses optimizers schedules findings keys)" \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
