@@ -127,16 +127,6 @@ def test_the_last_map(side: int, said: str | None) -> None:
         assert said in advice.advice
 
 
-@pytest.mark.parametrize(("size", "wasted"), [(224, False), (223, True), (230, True), (192, False)])
-def test_pixels_that_no_window_reaches(size: int, wasted: bool) -> None:
-    network = nn.Sequential(*(nn.MaxPool2d(2) for _ in range(5)))
-    advice = find(look(network, 3, size, size), "wasted-pixels")
-    assert (advice is not None) == wasted
-    if advice is not None:
-        assert advice.after["input"] % 32 == 0
-        assert find(look(network, 3, int(advice.after["input"]), 224), "wasted-pixels") is None
-
-
 def test_channels_that_hardware_rounds_up() -> None:
     network = nn.Sequential(conv(3, 30, 3), conv(30, 32, 3), nn.Flatten(), nn.Linear(32 * 64, 10))
     advice = find(look(network, 3, 8, 8), "odd-channels")

@@ -14,13 +14,13 @@ from netwright.graph.kinds import ACTIVATIONS
 from netwright.graph.structure import Graph, Operation
 from netwright.inspection.cost import Cost
 from netwright.inspection.receptive_field import ReceptiveField
+from netwright.inspection.waste import slides, smaller_input
 from netwright.records import Advice
 
 GROUPS = 4
 MANY_CHANNELS = 128  # from here on a 3×3 convolution is worth a bottleneck
 SMALL_MAP, LARGE_MAP = 4, 16  # sides of a last map between which classification networks end (7 at 224 pixels)
 MULTIPLE = 8  # channels that vector units and tensor cores take whole (NVIDIA, "Tensor Core performance guide")
-STRIDED = ("conv", "max_pool", "avg_pool", "lp_pool")
 MAKES_MAPS = ("conv", "max_pool", "avg_pool", "adaptive", "batch_norm", "concat", "add", "dropout", *ACTIVATIONS)
 TO_ONE_VALUE_A_CHANNEL = ("adaptive_avg_pool", "adaptive_max_pool")
 
@@ -57,7 +57,7 @@ def advise(
         _bias_before_norm(graph),
         _field_too_small(graph, fields, object_size),
         _last_map(graph),
-        _wasted_pixels(graph),
+        _wasted_pixels(graph, fields),
         _odd_channels(graph),
     )
     return (*changes, *(advice for advice in others if advice is not None))
@@ -319,42 +319,27 @@ def _last_map(graph: Graph) -> Advice | None:
     return None
 
 
-def _wasted_pixels(graph: Graph) -> Advice | None:
-    """Rows and columns behind the last window of a strided layer: nobody reads them. 224 = 7 · 2⁵ has none."""
-    found: list[tuple[str, int, int]] = []
-    total = 1
-    for operation in graph.operations:
-        attributes = operation.attributes
-        if not operation.kind.startswith(STRIDED) or "stride" not in attributes or "transpose" in operation.kind:
-            continue
-        shape = graph.tensors[operation.inputs[0]].shape[2:]
-        after = graph.tensors[operation.outputs[0]].shape[2:]
-        for size, count, kernel, stride, dilation, (before, _) in zip(
-            shape, after, attributes["kernel"], attributes["stride"], attributes["dilation"], attributes["padding"],
-            strict=True,
-        ):  # fmt: skip
-            unread = size - ((count - 1) * stride - before + dilation * (kernel - 1) + 1)
-            if stride > 1 and unread > 0 and kernel >= stride:
-                found.append((operation.name, unread, size))
-                break
-    for name in graph.inputs:
-        sides = [size for size in graph.tensors[name].shape[2:] if size]
-        total = max([total, *sides])
-    if not found or total == 1:
+def _wasted_pixels(graph: Graph, fields: Mapping[str, ReceptiveField]) -> Advice | None:
+    """Rows and columns behind the last window of a strided layer: nobody reads them. Five halvings leave none of
+    224 = 7 · 2⁵ pixels."""
+    found: dict[str, str] = {}
+    for slide in slides(graph):
+        size = graph.tensors[slide.source].shape[slide.axis]
+        if slide.unread(size):
+            found.setdefault(slide.operation, f"{slide.operation} leaves {slide.unread(size)} of {size}")
+    if not found:
         return None
-    unread = ", ".join(f"{name} leaves {left} of {size}" for name, left, size in found[:3])
-    halvings = len(found)
-    better = [size for size in range(max(total - 32, 8), total + 33) if size % 32 == 0 and size != total]
-    nearest = min(better, key=lambda size: abs(size - total), default=0)
+    smaller = smaller_input(graph, fields)
+    sizes = " and ".join(f"{axis} {new}" for axis, (_, new) in smaller.items())
     return Advice(
         code="wasted-pixels",
-        layers=tuple(name for name, _, _ in found),
-        seen=f"{_count(halvings, 'strided layer')} never read the last rows: {unread}",
-        advice=f"an input of {nearest} = {nearest // 32} · 2⁵ pixels, which halves without remainder"
-        if nearest
-        else "an input that halves without remainder",
-        before={"input": total},
-        after={"input": nearest},
+        layers=tuple(found),
+        seen=f"{_count(len(found), 'strided layer')} never read the last rows: {', '.join(list(found.values())[:3])}",
+        advice=f"an input of {sizes}: the same last maps, and every pixel is read"
+        if smaller
+        else "padding there, or another size of input; no smaller one has the same last maps",
+        before={axis: size for axis, (size, _) in smaller.items()},
+        after={axis: size for axis, (_, size) in smaller.items()},
     )
 
 
