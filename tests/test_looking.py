@@ -8,6 +8,7 @@ from torch import nn
 
 from netwright import inspecting, looking
 from netwright.errors import UsageError
+from netwright.inspection.effective_field import effective_field
 from netwright.recipe import Recipe, override
 from netwright.workbench import train
 
@@ -63,3 +64,23 @@ def test_an_untrained_network_is_looked_at_through_noise_and_left_as_found() -> 
     assert network.training
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_the_effective_field_takes_no_pass_more_than_it_needs() -> None:
+    """Its theoretical size is that of the layer that it finds, which is looked up and not run for."""
+    passes: list[torch.Size] = []
+
+    class Counted(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not x.is_meta:
+                passes.append(x.shape)
+            return super().forward(x)  # type: ignore[no-any-return]
+
+    network = Counted(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3))
+    found = inspecting.find(network, (3, 16, 16))
+    (section,) = looking.sections(found, effective="")
+    made, passes[:] = list(passes), []
+    effective_field(network, looking.examples(found)[0])
+    assert made == passes
+    assert (section.data["layer"], section.data["theoretical"]) == ("3", [8, 8])
+    assert "of the theoretical 8×8" in section.lines[0]

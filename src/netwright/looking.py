@@ -147,13 +147,17 @@ def _effective(found: Subject, inputs: Tensor, what: str, layer: str) -> Section
     from netwright.inspection.receptive_field import receptive_fields
 
     assert found.network is not None
-    seen = effective_field(found.network, inputs, layer=layer)
     graph = found.trace()
-    field = receptive_fields(graph)[graph.operation(seen.layer).outputs[0]]
-    if all(size is not None for size in field.size):
-        seen = effective_field(found.network, inputs, layer=layer, theoretical=field.size)
-    theory = "×".join("all" if whole else str(size) for size, whole in zip(field.size, field.whole, strict=True))
-    share = "" if seen.share is None else f", {100 * seen.share:.0f} % of the theoretical {theory} a side"
+    fields = receptive_fields(graph)
+    of_layer = {one.name: fields[one.outputs[0]] for one in graph.operations if one.outputs[0] in fields}
+    seen = effective_field(
+        found.network, inputs, layer=layer, theoretical=lambda name: of_layer[name].size if name in of_layer else ()
+    )
+    share = ""
+    if seen.share is not None:
+        field = of_layer[seen.layer]
+        theory = "×".join("all" if whole else str(size) for size, whole in zip(field.size, field.whole, strict=True))
+        share = f", {100 * seen.share:.0f} % of the theoretical {theory} a side"
     line = f"{seen.layer}: {seen.size:.1f} pixels a side above {100 * seen.threshold:.2f} % of the largest{share}"
     return Section(
         name="effective_field",

@@ -7,7 +7,7 @@ theoretical field bounds where that gradient can be; most of it lies in a smalle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +22,9 @@ from netwright.inspection.observing import Call, Calls, place_of, saying_where
 from netwright.records import Record
 
 THRESHOLD = 1 - 0.9545  # Luo et al. 2016: a pixel belongs to the field above this share of the largest value (2 σ)
+
+
+Theoretical = Sequence[int | None] | Callable[[str], Sequence[int | None]]
 
 
 class EffectiveField(Record, frozen=True, kw_only=True):
@@ -61,7 +64,7 @@ def effective_field(
     example: Tensor | Sequence[int],
     *,
     layer: str = "",
-    theoretical: Sequence[int | None] | None = None,
+    theoretical: Theoretical | None = None,
     samples: int = 16,
     batch: int = 4,
     seed: int = 0,
@@ -71,8 +74,8 @@ def effective_field(
     ``example`` is a shape (C, *size), for which ``samples`` inputs are drawn from a standard normal distribution with
     ``seed``, or a batch of real inputs (N, C, *size). ``layer`` is an operation of the graph by name; left out, the
     last map over the input's axes with more than one position. The field is the mean over inputs and input channels of
-    the absolute gradient of the sum over the layer's channels. ``theoretical``, that field's size per axis, is what
-    the effective one is compared with.
+    the absolute gradient of the sum over the layer's channels. ``theoretical``, that field's size per axis or a
+    function that tells it by the layer's name, is what the effective one is compared with.
 
     Cost: a forward and a backward pass an input, up to that layer. The network is left as found, its gradients too.
     Raises ``UsageError`` for an unknown layer, ``NetworkError`` where there is no map or it does not run.
@@ -94,7 +97,8 @@ def effective_field(
         for part in inputs.split(batch):
             gradient, position, size = _gradient(network, part, number, name)
             total += gradient.detach().abs().double().sum((0, 1)).cpu()
-    return _measured(name, position, size, len(inputs), total.numpy(), theoretical)
+    expected = theoretical(name) if callable(theoretical) else theoretical
+    return _measured(name, position, size, len(inputs), total.numpy(), expected)
 
 
 def _target(network: nn.Module, one: Tensor, rank: int, layer: str) -> tuple[int, str]:
