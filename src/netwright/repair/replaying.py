@@ -72,8 +72,8 @@ class Copy:
 
     def _step(self, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         replica = self.replica
-        if replica.warmup:
-            self._warm_up()
+        if replica.warmup or replica.rate is not None:
+            self._set_rates()
 
         def closure() -> torch.Tensor:
             if replica.clears_gradients:
@@ -92,8 +92,10 @@ class Copy:
         self.optimizer.step()
         return loss.detach()
 
-    def _warm_up(self) -> None:
+    def _set_rates(self) -> None:
         share = min(1.0, (self.steps + 1) / max(1.0, self.replica.warmup * self.planned))
+        if self.replica.rate is not None:
+            share *= self.replica.rate(self.steps / self.planned)
         for group, rate in zip(self.optimizer.param_groups, self._rates):
             if rate is not None:
                 group["lr"] = rate * share

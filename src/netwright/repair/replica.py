@@ -37,6 +37,7 @@ class Replica:
     clears_gradients: bool = True
     clip: float = 0.0  # largest norm of the gradients; 0: not clipped
     warmup: float = 0.0  # share of the steps in which the rate rises linearly to its value
+    rate: Callable[[float], float] | None = None  # share of the steps that are done → factor of every group's rate
     example_weights: torch.Tensor | None = None  # (N,): examples are drawn with replacement, in these proportions
     initializes: Callable[[nn.Module], None] | None = None  # fills a copy's weights anew, from the global generator
 
