@@ -103,7 +103,8 @@ def compared(before: Parts, after: Parts | None, gradient: Parts, previous: Part
     if not len(g):
         return torch.zeros(len(before.sizes), len(_SUMS))
     # Sums by piece, and not differences of running sums: what is not finite stays in its own piece.
-    return torch.stack([piece.sum(1) for piece in torch.stack(rows).split(before.sizes, 1)])
+    pieces: tuple[Tensor, ...] = torch.stack(rows).split(before.sizes, 1)
+    return torch.stack([piece.sum(1) for piece in pieces])
 
 
 def spread(tensor: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ be pickled, copied and compiled at any time. Functions between the modules (`F.r
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from netwright.watching.behaviour import ACTIVATIONS, SAME_VALUES
 
 INPUT = "input"
+COMPILE_WARNING = "Using `torch.compile(module)` when there are global hooks on modules"
 
 
 class Call(NamedTuple):
@@ -61,6 +64,12 @@ def unwrapped(network: Any) -> Any:
             network = network.module
         else:
             return network
+
+
+def _mute(message: str) -> None:
+    """PyTorch warns of global hooks when a compiled network is called; ours leave at that moment."""
+    if not any(entry[1] is not None and entry[1].match(message) for entry in warnings.filters if entry[0] == "ignore"):
+        warnings.filterwarnings("ignore", message=re.escape(message))
 
 
 def _is_parametrization(name: str) -> bool:
@@ -133,6 +142,7 @@ class Calls:
         if not self._handles:
             self._thread = threading.get_ident()
             self._reset()
+            _mute(COMPILE_WARNING)
             self._handles = [
                 register_module_forward_pre_hook(self._enter),
                 register_module_forward_hook(self._leave, always_call=True),

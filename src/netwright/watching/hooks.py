@@ -119,6 +119,8 @@ class Sampler:
     def arm(self, step: int) -> None:
         """Look at step number ``step``, which is the next."""
         now = time.perf_counter()
+        if self._previous[0] != step - 1 or not all(p.tensor.requires_grad for p in self._trained):
+            self.refresh()
         self.sample = Sample(step, now)
         if not self._compiled and self._blind < BLIND_SAMPLES:
             self._calls.seconds = 0.0
@@ -438,7 +440,10 @@ class Sampler:
             if self._leader is None or self._leader() is None:
                 self._leader = weakref.ref(optimizer)
             if self._leader() is optimizer:
-                self.stepped()
+                try:
+                    self.stepped()
+                except Exception as error:
+                    self._fail(error)
 
     def _parameters_of(self, optimizer: Any, *, first: bool) -> list[Parameter]:
         """The network's parameters that it steps; the first also gets those that nobody steps."""
