@@ -290,6 +290,23 @@ class ExportResult(Record, frozen=True, kw_only=True):
     refused: str = ""
 
 
+class BoxFigures(Record, frozen=True, kw_only=True):
+    """How well boxes were found: the ``figures`` of a method, from 0 to 1, and the average precision of each class.
+
+    ``coco``: ``AP``, ``AP50``, ``AP75``, ``APsmall``, ``APmedium``, ``APlarge``, ``AR1``, ``AR10``, ``AR100``,
+    ``ARsmall``, ``ARmedium``, ``ARlarge``; ``voc`` and ``voc2007``: ``mAP`` at the overlap ``iou``. NaN: no truth.
+    """
+
+    method: Literal["coco", "voc", "voc2007"]
+    iou: float | None = None
+    figures: dict[str, float | None]
+    classes: dict[str, float | None]
+    images: int
+    truths: int
+    detections: int
+    notes: tuple[str, ...] = ()
+
+
 # ----------------------------------------------------------------- networks as they are kept
 
 
