@@ -1,9 +1,11 @@
 """Every command and every piece of Python in README and docs runs.
 
-``sh`` blocks run line by line in a folder that holds what the pages speak of: ``photos/`` with two classes and
-``table.csv``; ``make`` lines are looked up in the Makefile. ``python`` blocks of a page run one after the other.
+``sh`` blocks run line by line in a folder that holds what the pages speak of: ``photos/`` with two classes,
+``table.csv``, ``instances.json`` and ``detections.json``; ``make`` lines are looked up in the Makefile. ``python``
+blocks of a page run one after the other.
 """
 
+import json
 import os
 import re
 import shlex
@@ -31,7 +33,7 @@ def commands(page: Path) -> list[str]:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the pictures and the table that the pages speak of."""
+    """A folder with the pictures, the table and the boxes that the pages speak of."""
     generator = np.random.default_rng(0)
     for name, tint in (("ants", 60), ("bees", 160)):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -42,6 +44,13 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             )
     rows = [f"{age},{'clerk' if age % 3 else 'baker'},{'high' if age > 40 else 'low'}" for age in range(20, 70)]
     (tmp_path / "table.csv").write_text("age,work,income\n" + "\n".join(rows) + "\n")
+    box = {"image_id": 1, "category_id": 1, "bbox": [10, 10, 50, 40]}
+    boxes = {
+        "images": [{"id": 1, "file_name": "one.jpg"}], "categories": [{"id": 1, "name": "ant"}],
+        "annotations": [{**box, "id": 1, "area": 1500, "iscrowd": 0}],
+    }  # fmt: skip
+    (tmp_path / "instances.json").write_text(json.dumps(boxes))
+    (tmp_path / "detections.json").write_text(json.dumps([{**box, "score": 0.9}]))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

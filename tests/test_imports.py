@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "probes": BASE | {"observations"},
     "repair": BASE | {"observations", "diagnosis", "recipe", "objectives", "nn", "training"},
     "watching": BASE | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn"},
+    "boxes": BASE,
     "data": BASE | {"preprocess", "recipe", "files", "observations"},
     "nn": BASE,
     "objectives": BASE | {"recipe"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "codes", "files", "recipe", "runs", "reporting", "observations", "diagnosis", "diagnosing",
-    "preprocess/records", "preprocess/with_numpy",
+    "boxes", "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip

@@ -30,8 +30,10 @@ _HOMES = {
     "train": "netwright.workbench",
     "watch": "netwright.watching",
 }
+_ROOMS = ("boxes",)  # that are used whole
 
 if TYPE_CHECKING:
+    from netwright import boxes
     from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
     from netwright.diagnosing import diagnose
     from netwright.errors import NetwrightError
@@ -48,6 +50,7 @@ __all__ = [
     "Recipe",
     "Run",
     "__version__",
+    "boxes",
     "compare",
     "diagnose",
     "fit",
@@ -63,6 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"netwright.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'netwright' has no attribute {name!r}")
