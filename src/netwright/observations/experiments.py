@@ -75,3 +75,25 @@ class Outcome(Record, frozen=True, kw_only=True):
     seeds: int = 1
     reference: float | None = None  # of the replay only: the score of a quick learner that needs no settings
     skills: tuple[float, float] | None = None  # without and with: (score − chance) / (1 − chance), 0 where below
+
+
+class RepairStep(Record, frozen=True, kw_only=True):
+    """One line of a repair's ledger: what was changed and why, what it did on the same seeds and epochs, what it cost.
+
+    ``code``: of the finding that asked for it, "" for a remedy tried without one. ``before`` and ``after``: scores,
+    None where not finite; ``noise``: one standard error of ``gain``. ``kept``: it won beyond the noise. ``words``: the
+    change in a user's own script; ``recipe``: as keys of a recipe, where they can say it.
+    """
+
+    changes: tuple[Change, ...]
+    words: str
+    code: str = ""
+    why: str = ""
+    before: float | None = None
+    after: float | None = None
+    gain: float | None = None
+    noise: float | None = None
+    kept: bool = False
+    seconds: float = 0.0
+    failed: str = ""
+    recipe: dict[str, Any] = {}

@@ -177,7 +177,10 @@ def standardize_inputs(replica: Replica, change: Change) -> Replica:
         return ((values.float() - mean) / deviation).to(values.dtype if values.is_floating_point() else mean.dtype)
 
     held_out = replica.validation and (scaled(replica.validation[0]), replica.validation[1])
-    return dataclasses.replace(replica, train=(scaled(inputs), replica.train[1]), validation=held_out)
+    return dataclasses.replace(
+        replica, train=(scaled(inputs), replica.train[1]), validation=held_out,
+        input_scales=(*replica.input_scales, (mean, deviation)),
+    )  # fmt: skip
 
 
 def same_preprocessing(replica: Replica, change: Change) -> Replica:
@@ -225,7 +228,10 @@ def standardize_targets(replica: Replica, change: Change) -> Replica:
     deviation = (finite - mean).square().nanmean(0, keepdim=True).sqrt()
     deviation = torch.where(deviation > 1e-12 * (1 + mean.abs()), deviation, torch.ones_like(deviation))
     held_out = replica.validation and (replica.validation[0], (replica.validation[1] - mean) / deviation)
-    return dataclasses.replace(replica, train=(replica.train[0], (targets - mean) / deviation), validation=held_out)
+    return dataclasses.replace(
+        replica, train=(replica.train[0], (targets - mean) / deviation), validation=held_out,
+        target_scales=(*replica.target_scales, (mean, deviation)),
+    )  # fmt: skip
 
 
 def drop_bad_rows(replica: Replica, change: Change) -> Replica:

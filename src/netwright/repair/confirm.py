@@ -89,8 +89,8 @@ class Laboratory:
             )  # fmt: skip
         altered = changes.apply(self.replica, *experiment.changes)
         # The same share of the planned training on both sides; smaller batches make more steps of it, more epochs too.
-        steps = max(1, round(steps_of(altered) * baseline.planned / steps_of(self.replica)))
-        steps = max(1, round(steps * baseline.steps / baseline.planned)) if baseline.steps < baseline.planned else steps
+        share = self.steps / steps_of(self.replica) * experiment.epochs
+        steps = max(1, round(steps_of(altered) * share))
         pairs: list[tuple[Replay, Replay]] = []
         for seed in range(SEEDS):
             before = self.baseline(seed, seconds, experiment.epochs)

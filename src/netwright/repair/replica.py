@@ -13,6 +13,7 @@ from torch import nn
 
 from netwright.errors import UsageError
 
+Scale = tuple[torch.Tensor, torch.Tensor]  # mean, deviation: (x - mean) / deviation
 Data = tuple[Any, Any]  # inputs, targets; tensors or arrays with one row an example
 
 
@@ -40,6 +41,8 @@ class Replica:
     rate: Callable[[float], float] | None = None  # share of the steps that are done → factor of every group's rate
     example_weights: torch.Tensor | None = None  # (N,): examples are drawn with replacement, in these proportions
     initializes: Callable[[nn.Module], None] | None = None  # fills a copy's weights anew, from the global generator
+    input_scales: tuple[Scale, ...] = ()  # what was done to the inputs, in order
+    target_scales: tuple[Scale, ...] = ()
 
 
 def of(

@@ -13,8 +13,8 @@ from netwright.observations import Experiment, Observations
 from netwright.observations.experiments import Replay
 from netwright.records import Evidence, Finding, Remedy
 
-# How much longer is tried: four times, and more where the whole training has few steps. Below a thousand even small
-# networks at usual rates have hardly moved (Adam at 0.001 moves a weight by 0.1 in a hundred steps), and it costs little.
+# How much longer is tried: four times, and more where the whole training has few steps. Below a thousand even
+# small networks have hardly moved (Adam at 0.001 moves a weight by 0.1 in a hundred steps), and it costs little.
 FACTORS = ((100, 64), (1000, 16))
 # Of its whole fall, what the loss still falls in the last quarter of the steps: a power law t^-1 falls 0.06 at 100
 # pieces, a straight line 0.25. Below it four times the steps win little.
