@@ -36,7 +36,9 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
     half = min(TRAINED, 2 * len(rows) // 3)
     x = inputs[rows].reshape(len(rows), -1).astype(np.float64)
     y = labels[rows]
-    kept = np.isfinite(x).all(1) & (np.isfinite(y) if y.dtype.kind == "f" else True)
+    kept: Array = np.isfinite(x).all(1)
+    if y.dtype.kind == "f":
+        kept &= np.isfinite(y)
     x, y, half = x[kept], y[kept], int(kept[:half].sum())
     if len(y) < LEAST or len(np.unique(y)) < 2:
         return None

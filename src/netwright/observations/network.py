@@ -52,7 +52,8 @@ class LossFacts(Record, frozen=True, kw_only=True):
 
     ``expects``: what the outputs should be: logits, log-probabilities, probabilities or plain values. ``form``: how it
     behaves: a softmax or sigmoid inside, log-likelihood (affine in its outputs), cross-entropy of probabilities, …
-    ``by_index``: targets are class numbers. ``task``: what is learned, from loss, targets and outputs together.
+    ``by_index``: targets are class numbers. ``negative``: what a loss with a sigmoid inside calls a negative example, 0
+    or −1. ``task``: what is learned, from loss, targets and outputs together.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LossFacts(Record, frozen=True, kw_only=True):
         "distance", "unknown",
     ] = "unknown"  # fmt: skip
     by_index: bool = False
+    negative: float = 0.0
 
 
 class OptimizerFacts(Record, frozen=True, kw_only=True):

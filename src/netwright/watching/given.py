@@ -75,18 +75,17 @@ def _of_dataset(dataset: Any) -> Given:
             inputs, targets = inputs[handed.rows], targets[handed.rows]
         return Given(inputs, targets, len(inputs))
     count, stop = len(dataset), time.monotonic() + FETCH_SECONDS
-    inputs, targets = [], []
+    fetched: list[tuple[Array, Array]] = []
     for row in np.unique(np.linspace(0, count - 1, min(count, FETCHED)).astype(np.int64)):
         item = dataset[int(row)]
         if not isinstance(item, tuple | list) or len(item) != 2:
             raise UnseenError(f"examples of a {type(dataset).__name__} are no pairs (input, target)")
-        inputs.append(as_array(item[0], "inputs"))
-        targets.append(as_array(item[1], "targets"))
+        fetched.append((as_array(item[0], "inputs"), as_array(item[1], "targets")))
         if time.monotonic() > stop:
             break
-    if not inputs or len({x.shape for x in inputs}) != 1 or len({y.shape for y in targets}) != 1:
+    if len({(x.shape, y.shape) for x, y in fetched}) != 1:
         raise UnseenError(f"examples of a {type(dataset).__name__} have different shapes")
-    return Given(np.stack(inputs), np.stack(targets), count)
+    return Given(np.stack([x for x, _ in fetched]), np.stack([y for _, y in fetched]), count)
 
 
 def _rows(values: Any, rows: Array, network: nn.Module) -> Tensor:

@@ -108,12 +108,14 @@ def describe(
             if form != "unknown":
                 found = form, trial
                 break
-        reduction = "unknown" if found is None else _reduction(own, found[1])
-    form = "unknown" if found is None else found[0]
-    return LossFacts(
-        name=name, expects=_EXPECTS[form], form=form, reduction=reduction, task=_task(form, data_task, output_shape),
-        by_index=found is not None and found[1].indices is not None,
-    )  # fmt: skip
+        if found is None:
+            return LossFacts(name=name, task=_task("unknown", data_task, output_shape))
+        form, trial = found
+        return LossFacts(
+            name=name, expects=_EXPECTS[form], form=form, reduction=_reduction(own, trial),
+            task=_task(form, data_task, output_shape), by_index=trial.indices is not None,
+            negative=-1.0 if form == "sigmoid" and not _falls(own, trial, 0.0) else 0.0,
+        )  # fmt: skip
 
 
 def uninformed(facts: LossFacts, targets: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor | None:
@@ -218,14 +220,18 @@ def _over_values(loss: Loss, trial: Trial) -> Form:
         _logarithmic([trial.filled(loss, 1 - p, 0.0) for p in (1e-2, 1e-3, 1e-4)])
     ):
         return "binary-cross-entropy"
-    for far in FAR:
-        scores = (-far, -10.0, -1.0, 0.0, 1.0, 10.0, far)
-        if not _saturates([trial.filled(loss, score, 1.0) for score in scores]):
-            continue
-        for negative in (0.0, -1.0):  # what a negative example is called
-            if _saturates([trial.filled(loss, -score, negative) for score in scores]):
-                return "sigmoid"
+    if _falls(loss, trial, 1.0) and (_falls(loss, trial, 0.0) or _falls(loss, trial, -1.0)):
+        return "sigmoid"
     return _distance(lambda output, target: trial.filled(loss, output, target))
+
+
+def _falls(loss: Loss, trial: Trial, target: float) -> bool:
+    """Whether the loss of an example of this kind falls to a limit as its score goes to its side."""
+    side = 1.0 if target > 0 else -1.0
+    return any(
+        _saturates([trial.filled(loss, side * score, target) for score in (-far, -10.0, -1.0, 0.0, 1.0, 10.0, far)])
+        for far in FAR
+    )
 
 
 def _distance(at: Callable[[float, float], float | None]) -> Form:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from netwright.data import auditing
 from netwright.observations import LossFacts, Observations, Plan, Preflight
 from netwright.watching import given, initially, losses, networks, outputs
+from netwright.watching.calls import unwrapped
 from netwright.watching.given import Given
 
 BATCH = 32  # examples of the one batch where no batch size was told
@@ -47,14 +48,10 @@ def examine(
         with _seen(observations, "data"):
             held_out = (None, None) if validation is None else validation.arrays()
             observations.data = auditing.audit(*train.arrays(), *held_out)
-    if isinstance(model, nn.Module):
+    if observations.network is None:
         optimizers = [one for one in (optimizer if isinstance(optimizer, list | tuple) else [optimizer]) if one]
         with _seen(observations, "network"):
-            example = networks.example_of((train.inputs, train.targets) if train else None, model)
-            observations.network, unseen = networks.describe(model, optimizers, example)
-            observations.unseen |= unseen
-        with _seen(observations, "optimizer"):
-            observations.optimizer = networks.describe_optimizers(model, optimizers)
+            networks.examine(observations, model, optimizers, (train.inputs, train.targets) if train else None)
     if callable(loss):
         with _seen(observations, "loss"):
             observations.loss = _loss_facts(observations, loss, train, batch_size)
@@ -70,7 +67,7 @@ def fly(
 ) -> Preflight:
     """One batch through a copy, in training mode; examples are drawn evenly from all."""
     started = time.perf_counter()
-    network = copy.deepcopy(model).train()
+    network = copy.deepcopy(unwrapped(model)).train()
     inputs, targets = train.batch(min(batch_size or BATCH, MOST_IN_BATCH), network)
     about: dict[str, Any] = {"target_shape": tuple(targets.shape)}
     with torch.no_grad(), warnings.catch_warnings(record=True) as warned:
@@ -160,9 +157,10 @@ def _opened(observations: Observations, what: str, data: Any) -> Given | None:
     if data is None:
         observations.unseen[what] = "none was given"
         return None
+    opened: Given | None = None
     with _seen(observations, what):
-        return given.open_data(data)
-    return None
+        opened = given.open_data(data)
+    return opened
 
 
 @contextlib.contextmanager

@@ -1,0 +1,502 @@
+"""What the audit of the data shows, and whether it hurts: scale, order, classes, bad values, copies. No torch.
+
+A fact that does no measurable harm is a note. Where a copy can be trained, harm is measured; where none can, only what
+is far beyond the usual is said aloud.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from netwright.diagnosis.experimenting import answer, change, experiment, proof
+from netwright.diagnosis.fitting import facts, mended, misfits
+from netwright.diagnosis.registry import rule
+from netwright.diagnosis.standing import LEAST_GAIN, substantial, worth_a_finding
+from netwright.observations import Experiment, Observations, Outcome
+from netwright.observations.data import ArrayFacts, DataAudit
+from netwright.observations.experiments import Change
+from netwright.records import Evidence, Finding, Remedy, Severity
+
+# Scale: weights are initialised for inputs of mean square 1 (LeCun et al. 1998, 4.3). Pixels in 0…1 have an rms of 0.1
+# to 0.6 and are fine; what lies within these is not even tried.
+USUAL_RMS = (0.05, 2.5)
+USUAL_SPREAD = 10.0  # largest / median rms of a feature: the Hessian's eigenvalues spread with its square
+USUAL_OFFSET = 3.0  # length of the mean / of the deviations: one eigenvalue is 1 + 9 times as large as the others
+EXTREME = 10.0  # times beyond those: said aloud without an experiment, where no norm layer comes first
+
+# Split: a random split's parts agree in rms and mean within some 1/√n; beyond these they were not prepared alike.
+ALIKE_SCALE, ALIKE_MEAN = 2.0, 1.0
+LEAST_COMPARED = 20  # validation examples
+MOST_APART = 0.9  # Kolmogorov–Smirnov distance of a single feature that has hardly a value in common
+
+# Classes: an imbalance ratio above 9 is called high in the literature (Fernández et al. 2018, 5.2). It is said aloud
+# where validation asks for the rare classes five times as often as training shows them, or where they are not learned.
+IMBALANCE, OTHER_PRIOR, SURE_PRIOR = 9.0, 5.0, 4.0
+
+SORTED = -8.0  # standard deviations of the runs test: a chance of 10⁻¹⁵
+RUN = 4.0  # equal labels follow each other so many times longer than by chance
+CORRELATED = 0.9  # rank correlation of neighbouring target values
+MANY_COPIES, LEAK = 0.5, 0.01
+FEW = 30  # examples: an accuracy of 0.9 on so many has a standard error of 0.055
+CONFLICTS = 0.05  # share of rows whose inputs occur with another label too
+AT_CHANCE = 2.5  # standard deviations within which the best of three learners is no better than permuted labels
+POWER = 200  # tested examples: an accuracy 8 points above ½ would be at 2.5 deviations
+
+
+# ------------------------------------------------------------------------------------------------ scale
+
+
+@rule("input-not-normalized")
+def input_scale(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Inputs of another scale than weights are made for, where standardised ones win."""
+    audit = observations.data
+    if audit is None or audit.inputs is None or _tokens(observations):
+        return
+    odd = _odd_inputs(audit.inputs)
+    if not odd:
+        return
+    yield from _scale(
+        observations, "input-not-normalized", change("standardize-inputs"), odd, audit.inputs,
+        worth=56.0, question="standardised inputs", loud=_beyond(audit.inputs) and not _norm_first(observations),
+        where="inputs", cause="the first layer's steps go with the inputs' square, feature by feature",
+        remedy="subtract the training part's mean and divide by its deviation, feature by feature",
+    )  # fmt: skip
+
+
+@rule("target-not-normalized")
+def target_scale(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Numbers to regress far from mean 0 and deviation 1, where standardised ones win."""
+    audit, loss = observations.data, observations.loss
+    if audit is None or audit.targets is None or audit.task != "regression":
+        return
+    if loss is not None and loss.expects not in ("values", "unknown"):
+        return
+    targets = audit.targets
+    if targets.mean is None or targets.deviation is None or targets.rms is None:
+        return
+    odd: list[str] = []
+    if not USUAL_RMS[0] <= targets.rms <= USUAL_RMS[1]:
+        odd.append(f"a root mean square of {targets.rms:.3g}")
+    if targets.deviation and abs(targets.mean) > USUAL_OFFSET * targets.deviation:
+        odd.append(f"a mean of {targets.mean:.3g} at a deviation of {targets.deviation:.3g}")
+    if not odd:
+        return
+    yield from _scale(
+        observations, "target-not-normalized", change("standardize-targets"), odd, targets,
+        worth=55.0, question="standardised targets", loud=targets.rms > EXTREME * USUAL_RMS[1],
+        where="targets", cause="the gradient goes with the error, and the error with the targets' scale",
+        remedy="train on (y − mean) / deviation, and turn predictions back",
+    )  # fmt: skip
+
+
+def _scale(
+    observations: Observations, code: str, mend: Change, odd: list[str], of: ArrayFacts, *,
+    worth: float, question: str, loud: bool, where: str, cause: str, remedy: str,
+) -> Iterator[Finding | Experiment]:  # fmt: skip
+    tried = experiment(mend, worth=worth, question=question)
+    outcome = answer(observations, tried)
+    if outcome is None:
+        yield tried
+        return
+    others = tuple(part for part in mended(observations) if part.kind != mend.kind)
+    if others and not substantial(outcome):  # the other faults may hide it: beside them mended
+        alone = experiment(*others, worth=worth + 1)
+        both = experiment(*others, mend, worth=worth, question=f"{question}, beside the other faults mended")
+        for asked in (alone, both):
+            if answer(observations, asked) is None:
+                yield asked
+                return
+        outcome = _beside(answer(observations, both), answer(observations, alone)) or outcome
+    harmful = substantial(outcome)
+    severity: Severity = "warning" if harmful or (outcome.failed and loud) else "note"
+    yield Finding(
+        code=code, severity=severity, where=where,
+        evidence=(
+            Evidence(what="mean", value=of.mean, expected="0"),
+            Evidence(what="deviation", value=of.deviation, expected="1"),
+            Evidence(what="largest value", value=of.maximum), Evidence(what="smallest value", value=of.minimum),
+        ),
+        expected="mean 0 and deviation 1 (pictures: values in 0…1)",
+        cause=f"{where} have {' and '.join(odd)}" + (f"; {cause}" if severity != "note" else ""),
+        remedies=(Remedy(code=code, text=remedy, change={"data.normalize": True} if where == "inputs" else {}),),
+        confidence=0.95 if harmful else 0.6, confirmed_by=proof(outcome) if harmful or outcome.failed else "",
+    )  # fmt: skip
+
+
+def _beside(both: Outcome | None, alone: Outcome | None) -> Outcome | None:
+    """What the change adds where other faults are mended on both sides."""
+    if both is None or alone is None or both.skills is None or alone.skills is None:
+        return None
+    gain = (both.gain or 0.0) - (alone.gain or 0.0)
+    noise = math.hypot(both.noise or 0.0, alone.noise or 0.0)
+    return Outcome(
+        experiment=both.experiment, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise,
+        better=gain > 3 * noise, seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
+    )  # fmt: skip
+
+
+def _odd_inputs(inputs: ArrayFacts) -> list[str]:
+    if inputs.rms is None or inputs.feature_rms is None or not inputs.rms:
+        return []
+    odd = []
+    if not USUAL_RMS[0] <= inputs.rms <= USUAL_RMS[1]:
+        odd.append(f"a root mean square of {inputs.rms:.3g}")
+    median = inputs.feature_rms[1]
+    if inputs.features > 1 and median and inputs.feature_rms[2] > USUAL_SPREAD * median:
+        odd.append(f"a feature {inputs.feature_rms[2] / median:.0f} times as large as most")
+    if inputs.offset is not None and inputs.offset > USUAL_OFFSET:
+        odd.append(f"a mean {inputs.offset:.1f} times as far from 0 as they vary")
+    return odd
+
+
+def _beyond(inputs: ArrayFacts) -> bool:
+    return inputs.rms is not None and inputs.rms > EXTREME * USUAL_RMS[1]
+
+
+def _norm_first(observations: Observations) -> bool:
+    """A norm layer before any other layer with parameters takes the scale away."""
+    layers = observations.network.layers if observations.network is not None else ()
+    first = next((layer for layer in layers if layer.parameters), None)
+    return first is not None and "Norm" in first.kind
+
+
+def _tokens(observations: Observations) -> bool:
+    """Numbers that are looked up in a table have no scale."""
+    layers = observations.network.layers if observations.network is not None else ()
+    return any(layer.kind.startswith("Embedding") and "input" in layer.inputs for layer in layers) or (
+        bool(layers) and layers[0].kind.startswith("Embedding")
+    )
+
+
+# ------------------------------------------------------------------------------------------------ the split
+
+
+@rule("split-mismatch")
+def split(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Validation prepared otherwise than training."""
+    audit = observations.data
+    if audit is None:
+        return
+    for what, shift in (("inputs", audit.shift), ("targets", audit.target_shift)):
+        if shift is None or shift.examples < LEAST_COMPARED:
+            continue
+        scaled = not 1 / ALIKE_SCALE <= shift.scale <= ALIKE_SCALE and shift.scale > 0
+        one = shift.worst >= MOST_APART
+        if not scaled and shift.moved <= ALIKE_MEAN and not one:
+            continue
+        seen = [Evidence(what="rms of validation / training", value=shift.scale, expected="1")]
+        if shift.moved > ALIKE_MEAN:
+            seen.append(Evidence(what="difference of means", value=shift.moved, unit="deviations", expected="0"))
+        if one:
+            number = shift.worst_feature
+            seen.append(Evidence(what=f"distance of the distributions of feature {number}", value=shift.worst))
+        yield Finding(
+            code="split-mismatch", severity="warning", where=f"validation {what}", evidence=tuple(seen),
+            expected="training and validation of one distribution",
+            cause=f"validation {what} are not prepared as training ones are: what is learned does not hold there",
+            remedies=(Remedy(code="split-mismatch", text="the training part's statistics for every part"),),
+            confidence=0.95 if scaled or shift.moved > ALIKE_MEAN else 0.8,
+        )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ values and labels
+
+
+@rule("bad-values")
+def bad_values(observations: Observations) -> Iterator[Finding | Experiment]:
+    """NaN and infinities."""
+    audit = observations.data
+    if audit is None:
+        return
+    parts = (
+        ("training inputs", audit.inputs), ("training targets", audit.targets),
+        ("validation inputs", audit.validation_inputs), ("validation targets", audit.validation_targets),
+    )  # fmt: skip
+    for name, part in parts:
+        if part is None or not part.non_finite:
+            continue
+        rows = ", ".join(map(str, part.non_finite_rows)) + (
+            ", …" if part.non_finite > len(part.non_finite_rows) else ""
+        )
+        yield Finding(
+            code="bad-values", severity="error", where=f"{name}, rows {rows}",
+            evidence=(Evidence(what="rows with NaN or infinity", value=part.non_finite, expected="0"),),
+            expected="finite numbers",
+            cause="one value that is not finite makes a batch's whole gradient so, and then every weight",
+            remedies=(Remedy(code="bad-values", text="leave these rows out, or fill the values in"),),
+        )  # fmt: skip
+
+
+@rule("constant-labels")
+def constant_labels(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Every training label is the same."""
+    audit = observations.data
+    if audit is None or audit.targets is None or audit.targets.examples < 2:
+        return
+    targets = audit.targets
+    one_class = len([count for count in audit.class_counts if count]) == 1 and audit.task == "classification"
+    constant = targets.deviation == 0 and targets.non_finite == 0
+    if not one_class and not (constant and targets.distinct == 1):
+        return
+    other = sum(count > 0 for count in audit.validation_class_counts)
+    seen = [Evidence(what="classes in training", value=1, expected=str(other) if other > 1 else "2 or more")]
+    if targets.mean is not None:
+        seen.append(Evidence(what="the only value", value=targets.mean if constant else None))
+    yield Finding(
+        code="constant-labels", severity="error", where="training targets", evidence=tuple(seen),
+        expected="labels that differ", cause="there is nothing to tell apart: any network answers with the one label",
+        remedies=(Remedy(code="constant-labels", text="look where the labels are made: were they scaled or cut off?"),),
+    )  # fmt: skip
+
+
+@rule("label-out-of-range")
+def label_range(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Labels that the loss or the number of units has no place for."""
+    known, audit = facts(observations), observations.data
+    if known is None or audit is None or audit.targets is None or audit.targets.minimum is None:
+        return
+    low, high = audit.targets.minimum, audit.targets.maximum or 0.0
+    if any(misfit.code == "output-size-mismatch" for misfit in misfits(observations)):
+        return
+    if known.loss.form in ("softmax", "log-likelihood", "cross-entropy") and known.loss.by_index:
+        if 0 <= high < known.units:  # negative ones: PyTorch leaves −100 out, and stops at others
+            return
+        wanted, told = f"0…{known.units - 1}", f"{known.units} units"
+    elif known.loss.form in ("sigmoid", "binary-cross-entropy"):
+        bottom = known.loss.negative
+        if low >= bottom and high <= 1:
+            return
+        wanted, told = f"{bottom:g}…1", "a loss for probabilities"
+    else:
+        return
+    yield Finding(
+        code="label-out-of-range", severity="error", where="training targets",
+        evidence=(Evidence(what="smallest label", value=low), Evidence(what="largest label", value=high)),
+        expected=f"labels in {wanted}", cause=f"{told} has no place for labels of {low:g}…{high:g}",
+        remedies=(Remedy(code="label-out-of-range", text=f"number the labels in {wanted}"),),
+    )  # fmt: skip
+
+
+@rule("class-imbalance")
+def imbalance(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Classes that hardly occur, where they are asked for later or never learned."""
+    audit = observations.data
+    if audit is None or audit.task != "classification":
+        return
+    counts = audit.class_counts
+    present = [count for count in counts if count]
+    if len(present) < 2:
+        return
+    total, ratio = sum(counts), max(present) / min(present)
+    starved = _starved(counts, audit.validation_class_counts)
+    if ratio <= IMBALANCE and not starved:
+        return
+    majority = max(present) / total
+    held_out = [row.metrics.get("score") for row in observations.epochs if row.split == "validation"]
+    stuck = bool(held_out) and all(score is not None and abs(score - majority) < 0.01 for score in held_out[-3:])
+    rare = min(range(len(counts)), key=lambda number: counts[number] or total)
+    seen = [
+        Evidence(what="largest class / smallest", value=ratio, expected=f"below {IMBALANCE:g}"),
+        Evidence(what=f"examples of class {rare}", value=counts[rare]),
+        Evidence(what="share of the largest class", value=majority),
+    ]
+    if starved:
+        cause = f"classes {', '.join(map(str, starved))} are much rarer in training than in validation"
+    elif stuck and ratio > IMBALANCE:
+        cause = "the network does no better than always naming the largest class"
+    else:
+        cause = "an accuracy says little of the rare classes"
+    yield Finding(
+        code="class-imbalance", severity="warning" if starved or (stuck and ratio > IMBALANCE) else "note",
+        where="training targets", evidence=tuple(seen), expected="classes as frequent as they will be asked for",
+        cause=cause, confidence=0.9 if starved else 0.6,
+        remedies=(
+            Remedy(
+                code="class-imbalance", text="class weights in the loss",
+                change={"objective.class_weights": "balanced"},
+            ),
+            Remedy(code="class-imbalance", text="draw every class as often"),
+            Remedy(code="class-imbalance", text="a metric that counts every class alike"),
+        ),
+    )  # fmt: skip
+
+
+def _starved(counts: tuple[int, ...], asked: tuple[int, ...]) -> list[int]:
+    """Classes that validation shows `OTHER_PRIOR` times as often as training, beyond chance."""
+    total, asked_total = sum(counts), sum(asked)
+    if not asked_total or not total:
+        return []
+    found = []
+    for number, count in enumerate(asked):
+        own = (counts[number] if number < len(counts) else 0) / total
+        there = count / asked_total
+        noise = math.sqrt(max(own * (1 - own), 1 / total) * (1 / total + 1 / asked_total))
+        if there > OTHER_PRIOR * own and there - own > SURE_PRIOR * noise:
+            found.append(number)
+    return found
+
+
+# ------------------------------------------------------------------------------------------------ order and copies
+
+
+@rule("labels-not-shuffled")
+def order(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Rows sorted by label and fed as they lie: every batch shows one class, and the last one is remembered best."""
+    audit, plan = observations.data, observations.plan
+    if audit is None or audit.order is None or plan is None or audit.order.z > SORTED:
+        return
+    lies = audit.order
+    together = lies.run > RUN * lies.expected_run if lies.correlation is None else lies.correlation > CORRELATED
+    if not together:
+        return
+    seen = (
+        Evidence(what="equal labels in a row", value=lies.run, expected=f"{lies.expected_run:.1f} by chance")
+        if lies.correlation is None
+        else Evidence(what="rank correlation of neighbouring targets", value=lies.correlation, expected="0")
+    )
+    remedy = Remedy(code="labels-not-shuffled", text="draw the examples in another order every epoch (shuffle=True)")
+    if plan.order != "given" or not plan.batch_size or plan.batch_size >= (plan.examples or 0):
+        shuffled = plan.order == "drawn"
+        yield Finding(
+            code="labels-not-shuffled", severity="note", where="training data", evidence=(seen,),
+            expected="batches of all classes", cause="the rows are sorted by label"
+            + (", and drawn in another order" if shuffled else "; whether they are fed so was not seen"),
+            remedies=() if shuffled else (remedy,), confidence=0.9,
+        )  # fmt: skip
+        return
+    asked = experiment(change("shuffle", False), worth=60.0, question="the rows as they lie instead of drawn")
+    outcome = answer(observations, asked)
+    if outcome is None:
+        yield asked
+        return
+    hurts = _costs(outcome)
+    if not outcome.failed and not hurts:
+        return
+    yield Finding(
+        code="labels-not-shuffled", severity="warning", where="training data", evidence=(seen,),
+        expected="batches of all classes",
+        cause="the rows are sorted by label and fed as they lie: every batch teaches one class and undoes the others",
+        remedies=(remedy,), confidence=0.95 if hurts else 0.7, confirmed_by=proof(outcome),
+    )  # fmt: skip
+
+
+def _costs(outcome: Outcome) -> bool:
+    """The change is worse beyond the noise, by as much as a finding is worth."""
+    if outcome.skills is None or outcome.gain is None or outcome.noise is None:
+        return False
+    before, after = outcome.skills
+    return outcome.gain < -3 * outcome.noise and worth_a_finding(after, before)
+
+
+@rule("leak", "duplicates")
+def copies(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Validation rows that are training rows, and rows that repeat others.
+
+    Where inputs take few values (boards, tokens, bits) equal rows are no leak: a part drawn anew would hold as many.
+    """
+    audit = observations.data
+    if audit is None:
+        return
+    repeated = audit.duplicates / audit.hashed if audit.hashed else 0.0
+    leaked = audit.leaked / audit.validation_hashed if audit.validation_hashed else 0.0
+    if leaked > LEAK:
+        natural = leaked <= max(LEAK, 2 * repeated)
+        yield Finding(
+            code="leak", severity="note" if natural else "warning", where="validation inputs",
+            evidence=(Evidence(what="share of validation rows that are training rows", value=leaked, expected="0"),),
+            expected="no row in two parts",
+            cause="equal rows are frequent in training itself" if natural
+            else "the score on validation counts what was learned by heart",
+            remedies=(Remedy(code="leak", text="leave these rows out of one part"),), confidence=0.9,
+        )  # fmt: skip
+    if repeated > LEAK:
+        yield Finding(
+            code="duplicates", severity="note", where="training inputs",
+            evidence=(Evidence(what="rows that repeat an earlier one", value=repeated, unit="share"),),
+            expected="each example once", cause="fewer different examples than there are rows",
+            remedies=(Remedy(code="duplicates", text="keep the first of equal rows"),),
+        )  # fmt: skip
+
+
+@rule("too-little-data")
+def amount(observations: Observations) -> Iterator[Finding | Experiment]:
+    """So few examples that nothing can be said of others."""
+    audit = observations.data
+    if audit is None or audit.inputs is None or audit.inputs.examples >= FEW:
+        return
+    yield Finding(
+        code="too-little-data", severity="note", where="training data",
+        evidence=(Evidence(what="training examples", value=audit.inputs.examples, expected=f"{FEW} or more"),),
+        expected="enough examples to learn from and to test on",
+        cause="a network can learn so few by heart, and no score tells whether it did",
+        remedies=(Remedy(code="too-little-data", text="more examples, augmentation, or a simpler model"),),
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ what labels mean
+
+
+@rule("label-noise")
+def noise(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Labels that have nothing to do with the inputs, or that contradict each other."""
+    audit = observations.data
+    if audit is None:
+        return
+    remedy = Remedy(code="label-noise", text="look at some examples and their labels: were the rows mixed up?")
+    conflicts = audit.conflicting / audit.hashed if audit.hashed else 0.0
+    if conflicts > CONFLICTS and audit.task == "classification":
+        yield Finding(
+            code="label-noise", severity="note", where="training targets",
+            evidence=(Evidence(what="rows whose inputs occur with another label", value=conflicts, unit="share"),),
+            expected="one label for equal inputs", cause="no network can be right on all of them", remedies=(remedy,),
+        )  # fmt: skip
+    found = audit.relation
+    if found is None or found.tested < POWER or found.z > AT_CHANCE or _learns(observations, audit):
+        return
+    yield Finding(
+        code="label-noise", severity="warning", where="training targets",
+        evidence=(
+            Evidence(what=f"score of the best simple learner ({found.learner})", value=found.score,
+                     expected=f"above {found.chance:.3f}, that of permuted labels"),
+            Evidence(what="standard deviations above permuted labels", value=found.z, expected="5 or more"),
+        ),
+        expected="labels that the inputs say something about",
+        cause=f"{', '.join(found.learners)}: none does better on other rows than with permuted labels",
+        remedies=(remedy,), confidence=0.9,
+    )  # fmt: skip
+
+
+def _learns(observations: Observations, audit: DataAudit) -> bool:
+    """Whether the network itself has found a relation that simple learners do not see."""
+    held_out = [row.metrics.get("score") for row in observations.epochs if row.split == "validation"]
+    scores = [score for score in held_out if score is not None]
+    if not scores or audit.task not in ("classification", "regression"):
+        return False
+    counts = audit.validation_class_counts or audit.class_counts
+    chance = max(counts) / sum(counts) if counts and sum(counts) else 0.0
+    return max(scores) > chance + LEAST_GAIN * (1 - chance)
+
+
+@rule("no-local-structure")
+def locality(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Features whose order means nothing: a learner of neighbourhoods does as well on permuted ones."""
+    audit = observations.data
+    if audit is None or audit.locality is None:
+        return
+    found = audit.locality
+    if found.drop > 3 * found.noise or found.score <= 0:
+        return
+    layers = observations.network.layers if observations.network is not None else ()
+    convolves = any(max(layer.parameters.get("weight", (0,))[2:], default=1) > 1 for layer in layers)
+    yield Finding(
+        code="no-local-structure", severity="warning" if convolves else "note", where="inputs",
+        evidence=(
+            Evidence(what=f"{found.measure} of {found.learner}", value=found.score),
+            Evidence(what="with positions permuted", value=found.permuted, expected="clearly less"),
+        ),
+        expected="neighbouring features that belong together, where convolutions are used",
+        cause="neighbouring features have no more to do with each other than distant ones",
+        remedies=(Remedy(code="no-local-structure", text="dense layers, or trees on tables, instead of convolutions"),),
+        confidence=0.8,
+    )  # fmt: skip
