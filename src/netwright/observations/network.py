@@ -79,14 +79,14 @@ class OptimizerFacts(Record, frozen=True, kw_only=True):
 class Plan(Record, frozen=True, kw_only=True):
     """How long and in what pieces it shall train.
 
-    ``order``: of the first batches beside the training data: as the rows lie in it (``given``), drawn from it
-    (``drawn``), or not seen.
+    ``order``: of the examples in the first batches: as they lie in the training data (``given``), another (``other``),
+    or not seen.
     """
 
     batch_size: int | None = None
     epochs: int | None = None
     examples: int | None = None
-    order: Literal["given", "drawn", "unknown"] = "unknown"
+    order: Literal["given", "other", "unknown"] = "unknown"
 
 
 class Preflight(Record, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from netwright.observations import Observations
 from netwright.records import EpochRow, Finding
 from netwright.repair import confirm as confirming
 from netwright.repair import replica as replicas
-from netwright.watching import networks, preflight
+from netwright.watching import networks, order, preflight
 from netwright.watching.course import Course
 from netwright.watching.undisturbed import undisturbed
 
@@ -78,6 +78,7 @@ class Watch:
                     model, optimizers, self.observations, functools.partial(_failed, own), loss=loss, share=budget
                 )
                 weakref.finalize(self, self._course.close)
+                self._order = order.follow(model, train_data, self.observations)
 
     @property
     def steps(self) -> int:

@@ -357,11 +357,11 @@ def order(observations: Observations) -> Iterator[Finding | Experiment]:
     )
     remedy = Remedy(code="labels-not-shuffled", text="draw the examples in another order every epoch (shuffle=True)")
     if plan.order != "given" or not plan.batch_size or plan.batch_size >= (plan.examples or 0):
-        shuffled = plan.order == "drawn"
+        shuffled = plan.order == "other"
         yield Finding(
             code="labels-not-shuffled", severity="note", where="training data", evidence=(seen,),
             expected="batches of all classes", cause="the rows are sorted by label"
-            + (", and drawn in another order" if shuffled else "; whether they are fed so was not seen"),
+            + (", and fed in another order" if shuffled else "; whether they are fed so was not seen"),
             remedies=() if shuffled else (remedy,), confidence=0.9,
         )  # fmt: skip
         return
