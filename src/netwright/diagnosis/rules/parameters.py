@@ -1,0 +1,335 @@
+"""Parameters that are not trained, gradients that are missing or kept, steps in the wrong direction. No torch."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+
+from netwright.diagnosis.experimenting import REPLAY, answer, change, experiment, loop_gap, proof
+from netwright.diagnosis.hindrance import broke_down, helps, learned, suffers
+from netwright.diagnosis.paths import NORMS
+from netwright.diagnosis.registry import rule
+from netwright.observations import Experiment, Observations
+from netwright.observations.initial import ParameterStart
+from netwright.observations.network import LayerFacts
+from netwright.records import Evidence, Finding, Remedy
+
+ALL_TRAINED = experiment(change("train-all"), worth=69.0, question="every parameter is trained")
+SMALL_SHARE = 0.1  # of all parameters: a part that is left out and is smaller is told as a note
+MOST = 0.5  # of all parameters
+MOVING = 1e-12  # update ratio of parameters that somebody steps; rounding is 1e-7 of the values, a step of zero is 0
+
+
+@rule("missing-from-optimizer")
+def missing_from_optimizer(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Parameters that require a gradient and that no known optimiser steps.
+
+    Weights that look learned and are left out are fine-tuned around on purpose; so are those that somebody steps.
+    """
+    network, optimizer = observations.network, observations.optimizer
+    if network is None or optimizer is None:
+        return
+    unused = {start.name for start in _starts(observations) if start.gradient is None and start.moves_loss is False}
+    left_out = [
+        layer
+        for layer in network.layers
+        if layer.parameters and not _moves(observations, layer.name)
+        and any(_path(layer, key) not in unused for key in layer.trainable if key not in layer.in_optimizer)
+    ]  # fmt: skip
+    if not left_out:
+        return
+    size = sum(_size(layer, [key for key in layer.trainable if key not in layer.in_optimizer]) for layer in left_out)
+    nothing = not any(layer.in_optimizer for layer in network.layers)
+    strange = optimizer.strange_parameters
+    evidence = [Evidence(what="parameters that no optimiser steps", value=float(size), unit="parameters", expected="0")]
+    cause = "they require a gradient, get one, and nothing is done with it"
+    if strange:
+        other = Evidence(what="parameters that it steps and the network does not have", value=float(strange))
+        evidence.append(other)
+        cause = "the optimiser was given the parameters of another network, a copy or an earlier one"
+    yield from _not_trained(
+        observations, "missing-from-optimizer", left_out, size, evidence, cause,
+        "optimizer = …(network.parameters()), after the network is complete", certain=nothing,
+    )  # fmt: skip
+
+
+@rule("frozen-parameters")
+def frozen(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Layers that do not require a gradient and whose weights look drawn, not learned."""
+    network = observations.network
+    if network is None:
+        return
+    layers = [
+        layer
+        for layer in network.layers
+        if layer.parameters and not layer.trainable and layer.kind not in NORMS and layer.calls
+    ]  # fmt: skip
+    if not layers:
+        return
+    size = sum(_size(layer, layer.parameters) for layer in layers)
+    evidence = [Evidence(what="parameters that are frozen", value=float(size), unit="parameters", expected="0")]
+    yield from _not_trained(
+        observations, "frozen-parameters", layers, size, evidence,
+        "they do not require a gradient, and their values are those of an initialisation",
+        "requires_grad_(True) before the optimiser is built, or load trained weights", certain=network.trainable == 0,
+    )  # fmt: skip
+
+
+def _not_trained(
+    observations: Observations,
+    code: str,
+    layers: Sequence[LayerFacts],
+    size: int,
+    evidence: Sequence[Evidence],
+    cause: str,
+    remedy: str,
+    *,
+    certain: bool,
+) -> Iterator[Finding | Experiment]:
+    """A warning where training them repairs the training; where that cannot be tried, if they look drawn."""
+    drawn = _drawn(observations, layers)
+    outcome = answer(observations, ALL_TRAINED)
+    if outcome is None and drawn is not False:
+        ill = suffers(observations)
+        if isinstance(ill, Experiment) or ill is not False:
+            yield ill if isinstance(ill, Experiment) else ALL_TRAINED
+            return
+    repaired = helps(observations, outcome) if drawn is not False else None
+    total = observations.network.parameters if observations.network else 0
+    large = size >= SMALL_SHARE * total
+    loud = (repaired or (repaired is None and outcome is not None and drawn and large)) and drawn is not False
+    if drawn is False:
+        cause = "they are kept as they are; they look learned, as in fine-tuning"
+    yield Finding(
+        code=code,
+        severity="error" if (certain and drawn is not False) else "warning" if loud else "note",
+        where=", ".join(layer.name for layer in layers[:6]) + (" …" if len(layers) > 6 else ""),
+        layer=layers[0].name,
+        evidence=tuple(evidence),
+        expected="every parameter of an untrained network is trained",
+        cause=cause,
+        remedies=(Remedy(code="train-all", text=remedy, change={"train-all": True}),),
+        confidence=0.95 if certain or repaired else 0.7,
+        confirmed_by=proof(outcome) if outcome else "",
+    )
+
+
+@rule("no-gradient", "unused-parameters")
+def without_gradient(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Trainable parameters without a gradient: cut off where they have an effect, unused where they have none."""
+    starts = [start for start in _starts(observations) if start.trainable and not _gets_one(observations, start)]
+    cut = [start for start in starts if start.gradient is None and start.moves_loss]
+    unused = [start for start in starts if start.gradient is None and start.moves_loss is False]
+    total = sum(start.size for start in _starts(observations))
+    if cut:
+        learned_before = all(start.fresh is False for start in cut if start.fresh is not None) and any(
+            start.fresh is False for start in cut
+        )
+        where = _cutting(observations)
+        yield Finding(
+            code="no-gradient",
+            severity="note" if learned_before else "error",
+            where=where or _listed(cut),
+            layer=where or cut[0].name.rpartition(".")[0],
+            evidence=(_count(cut, "parameters that change the loss and get no gradient"),),
+            expected="a gradient for every parameter that requires one",
+            cause="the gradient is cut between them and the loss: detach, no_grad, .data, .item, argmax or NumPy",
+            remedies=(Remedy(code="detach", text="take the cut out of the forward pass"),),
+            confidence=0.95,
+        )
+    if unused:
+        much = sum(start.size for start in unused) >= MOST * total and not all(start.fresh is False for start in unused)
+        yield Finding(
+            code="unused-parameters",
+            severity="warning" if much else "note",
+            where=_listed(unused),
+            layer=unused[0].name.rpartition(".")[0],
+            evidence=(_count(unused, "parameters that neither change the loss nor get a gradient"),),
+            expected="every parameter takes part in the forward pass",
+            cause="their module is not called, or its result is not used",
+            remedies=(Remedy(code="unused", text="call the module, or take it out"),),
+            confidence=0.9,
+        )
+    yield from _all_zero(observations)
+
+
+def _all_zero(observations: Observations) -> Iterator[Finding]:
+    """The whole gradient is exactly zero although the training has learned nothing."""
+    initial = observations.initial
+    norms = observations.series.get("gradient-norm").values
+    late = norms[-max(3, len(norms) // 4) :]
+    from_start = bool(initial and initial.loss is not None and initial.gradient == 0.0 and not any(norms))
+    stopped = len(late) >= 3 and all(value == 0.0 for value in late)
+    done = learned(observations)
+    if not (from_start or stopped) or (done is not None and done > 0.5):
+        return
+    losses = observations.series.get("loss").finite
+    if stopped and not from_start and losses and losses[-1] <= 1e-3 * max(losses):
+        return  # nothing is left to learn
+    yield Finding(
+        code="no-gradient",
+        severity="error",
+        where="network",
+        evidence=(Evidence(what="norm of the whole gradient", value=0.0, unit="gradient", expected="above 0"),),
+        expected="a gradient as long as the loss is not at its minimum",
+        cause="the loss does not depend on any parameter: a constant output, dead or saturated units",
+        remedies=(Remedy(code="output", text="look at the output activation and the loss first"),),
+        confidence=0.9,
+        because_of=_zero_because(observations),
+    )
+
+
+def _zero_because(observations: Observations) -> str:
+    initial, preflight = observations.initial, observations.preflight
+    if preflight is not None and preflight.constant:
+        return "wrong-output-activation"
+    if initial is not None and any(layer.weight and layer.weight.constant for layer in initial.layers):
+        return "symmetric-weights"
+    dead = [observations.series.get("dead-units", layer).last for layer in observations.series.layers("dead-units")]
+    return "dead-units" if any(share == 1.0 for share in dead) else ""
+
+
+# ------------------------------------------------------------------------------------------------ the loop
+
+KEPT = 0.9  # share of the parameters looked at that still hold a gradient; cleared ones hold none
+FEW_SAMPLES = 3  # steps that have to agree
+
+
+@rule("gradients-not-zeroed")
+def gradients_kept(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Gradients of earlier steps are still there when the first backward pass after a step begins.
+
+    Gathering gradients over several passes clears them after each step, and is not meant.
+    """
+    values = observations.series.get("gradients-kept").finite
+    if len(values) < FEW_SAMPLES or statistics.median(values) < KEPT:
+        return
+    if answer(observations, REPLAY) is None:
+        yield REPLAY
+        return
+    gap = loop_gap(observations)
+    said = ""
+    if gap is not None and gap.progress is not None:
+        said = (
+            f"with cleared gradients the same training takes off {1 / max(gap.progress, 0.01):.1f} times as much loss"
+        )
+        said = said if gap.loses_progress else ""
+    growth = observations.series.get("gradient-growth").finite
+    evidence = [Evidence(what="parameters that hold old gradients", value=values[-1], unit="share", expected="0")]
+    if growth:
+        evidence.append(Evidence(what="gathered gradient ÷ that of one step", value=growth[-1], expected="about 1"))
+    yield Finding(
+        code="gradients-not-zeroed",
+        severity="error",
+        where="training loop",
+        evidence=tuple(evidence),
+        expected="gradients are cleared after every step of the optimiser",
+        cause="each step goes along the sum of all gradients since the start",
+        remedies=(Remedy(code="clear-gradients", text="optimizer.zero_grad() before every backward()"),),
+        confidence=0.97,
+        confirmed_by=said,
+    )
+
+
+WRONG_WAY = -0.05  # cosine of step and −gradient: beyond what momentum, decay and rounding turn a step
+
+
+@rule("loss-maximized")
+def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Steps that go up the loss: its gradient comes in with a minus, the optimiser maximises, or steps along it.
+
+    A score that is to be high is maximised on purpose: then what is measured gets better, and nothing is told.
+    """
+    arriving = observations.series.get("loss-gradient").finite
+    turned = len(arriving) >= 1 and all(value < 0 for value in arriving)
+    maximizes = observations.optimizer is not None and any(
+        group.get("maximize") is True for group in observations.optimizer.groups
+    )
+    directions = observations.series.get("step-direction").finite
+    upwards = len(directions) >= FEW_SAMPLES and statistics.median(directions) < WRONG_WAY and not maximizes
+    signs = [turned, maximizes, upwards]
+    if sum(signs) % 2 == 0:  # none, or two that cancel
+        return
+    values = observations.series.get("loss").finite
+    rises = broke_down(observations) or (len(values) >= 2 and values[-1] > values[0])
+    if not rises or _gets_better(observations):
+        return
+    cause = (
+        "backward() is called on the negative of the loss" if turned
+        else "the optimiser maximises" if maximizes else "the optimiser steps along the gradient, not against it"
+    )  # fmt: skip
+    value = arriving[-1] if turned else directions[-1] if directions else None
+    what = "gradient that arrives at the loss" if turned else "cosine of step and −gradient"
+    last, wanted = (values[-1], f"below {values[0]:.4g}") if values else (None, "")
+    yield Finding(
+        code="loss-maximized",
+        severity="error",
+        where="training loop",
+        evidence=(
+            Evidence(what=what, value=value, expected="1" if turned else "above 0"),
+            Evidence(what="loss", value=last, expected=wanted),
+        ),
+        expected="steps down the loss",
+        cause=cause,
+        remedies=(Remedy(code="sign", text="loss.backward() without the minus; maximize=False"),),
+        confidence=0.95,
+    )
+
+
+# ------------------------------------------------------------------------------------------------ helpers
+
+
+def _starts(observations: Observations) -> Sequence[ParameterStart]:
+    return observations.initial.parameters if observations.initial is not None else ()
+
+
+def _path(layer: LayerFacts, key: str) -> str:
+    return f"{layer.name}.{key}"
+
+
+def _size(layer: LayerFacts, keys: Sequence[str] | dict[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(layer.parameters.get(key, ())) for key in keys)
+
+
+def _moves(observations: Observations, layer: str) -> bool:
+    ratios = observations.series.get("update-ratio", layer).finite
+    return bool(ratios) and max(ratios) > MOVING
+
+
+def _drawn(observations: Observations, layers: Sequence[LayerFacts]) -> bool | None:
+    """Whether the layers' weights look drawn: the largest that can be told decides; None where none can."""
+    names = {_path(layer, key) for layer in layers for key in layer.parameters}
+    known = [start for start in _starts(observations) if start.name in names and start.fresh is not None]
+    return max(known, key=lambda start: start.size).fresh if known else None
+
+
+def _gets_one(observations: Observations, start: ParameterStart) -> bool:
+    """Whether the layer of the parameter got a gradient in the training itself, by whatever loss."""
+    norms = observations.series.get("gradient-norm", start.name.rpartition(".")[0]).values
+    missing = observations.series.get("gradient-missing", start.name.rpartition(".")[0]).finite
+    return any(value is None or value > 0 for value in norms) and not any(missing)
+
+
+def _cutting(observations: Observations) -> str:
+    layers = observations.network.layers if observations.network is not None else ()
+    return next((layer.name for layer in layers if layer.options.get("cuts_gradient") and layer.calls), "")
+
+
+def _listed(starts: Sequence[ParameterStart]) -> str:
+    names = list(dict.fromkeys(start.name.rpartition(".")[0] or start.name for start in starts))
+    return ", ".join(names[:6]) + (" …" if len(names) > 6 else "")
+
+
+def _count(starts: Sequence[ParameterStart], what: str) -> Evidence:
+    return Evidence(what=what, value=float(sum(start.size for start in starts)), unit="parameters", expected="0")
+
+
+def _gets_better(observations: Observations) -> bool:
+    """Whether the scores of the epochs rise: the last above the first, on the held-out part where there is one."""
+    for split in ("validation", "train"):
+        scores = [row.metrics.get("score") for row in observations.epochs if row.split == split]
+        known = [score for score in scores if score is not None and math.isfinite(score)]
+        if len(known) >= 2:
+            return len(known) == len(scores) and known[-1] > known[0] + 0.05 * abs(known[0])
+    return False
