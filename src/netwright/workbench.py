@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from netwright import building, environment, files, runs, sourcing
+from netwright import building, environment, files, overseeing, runs, sourcing
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
 from netwright.data.opening import finish, open_source
+from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import NetworkError, NetwrightError, RunError
 from netwright.nn import keeping, weights
+from netwright.observations import Observations
+from netwright.observations import keeping as observed
+from netwright.observations.experiments import Replay
 from netwright.optim import range_test, schedules
 from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
 from netwright.recipe import defaults, difference, override
@@ -38,7 +43,8 @@ from netwright.training import state as states
 from netwright.training.averaging import Average
 from netwright.training.evaluating import Evaluation, evaluate, examine
 from netwright.training.precision import Precision
-from netwright.training.recording import Recorder, Sink, clean
+from netwright.training.recording import DivergedError, Recorder, Sink, clean
+from netwright.watching import Watch
 
 SHOWN_MISTAKES = 24
 SCATTER_POINTS = 500
@@ -73,11 +79,19 @@ class Run:
 
     @property
     def findings(self) -> list[Finding]:
+        """What was judged last, root causes first; none where the run was not watched."""
+        found = self.diagnosis
+        return list(found.findings) if found else []
+
+    @property
+    def diagnosis(self) -> Diagnosis | None:
+        """The findings and everything around them, as they were judged in the training; None: it was not watched."""
         reader = self.files.reader()
         try:
-            return reader.findings()
+            kept = reader.detail(observed.DIAGNOSIS)
         finally:
             reader.close()
+        return Diagnosis.from_dict(kept) if kept else None
 
     @property
     def inputs(self) -> InputFile:
@@ -148,7 +162,8 @@ def train(
         resolved, measured = _measured(resolved, material, network, inputs, place, loss)
         pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer)
         run = _new_run(Path(folder), resolved, recipe, record, inputs, material, measured)
-        return _carry_out(run, resolved, pieces, states.State(), shown, sinks)
+        watched = _watched(resolved, pieces, inputs, material, loss)
+        return _carry_out(run, resolved, pieces, states.State(), shown, sinks, watched)
 
 
 def resume(
@@ -185,6 +200,7 @@ def resume(
             pieces = _pieces(recipe, material, network, inputs, place, loss, optimizer)
             clean(run)
             state = states.State()
+            watched = _watched(recipe, pieces, inputs, material, loss)  # while its weights are those of the start
             if run.current().get("last"):
                 state = states.load(run.checkpoint("last"), network, pieces.parts)
                 if state.batch and not pieces.sources.train.exact:
@@ -194,7 +210,7 @@ def resume(
                     )  # the user's own loader cannot be wound forward: the epoch starts again
             if shown is not None and environment.snapshot()["versions"] != run.environment().get("versions"):
                 shown.say("The installed versions differ from the run's: the bits may differ too.")
-            return _carry_out(run, recipe, pieces, state, shown, sinks)
+            return _carry_out(run, recipe, pieces, state, shown, sinks, watched)
     finally:
         run.unlock()
 
@@ -410,10 +426,12 @@ def _carry_out(
     state: states.State,
     shown: Progress | None,
     sinks: Sequence[Sink],
+    watched: tuple[Watch, float] | None,
 ) -> Run:
     """The loop with everything around it; the run is locked before and free afterwards."""
     job, sources = pieces.job, pieces.sources
     log = run.open_log()
+    overseer: overseeing.Overseer | None = None
     try:
         log.rewind(state.step)
         held_out, average = sources.validation, pieces.average
@@ -426,12 +444,26 @@ def _carry_out(
             checkpoint_seconds=recipe.train.checkpoint_seconds,
         )  # fmt: skip
         recorder.resume(state)
+        if watched is not None:
+            overseer = _overseer(run, watched, recorder, log, state, shown)
+            recorder.join(overseer)
         if shown is not None:
             shown.start(job.epochs, len(job.batches), state.epoch)
         with recorder.stoppable():
-            loops.train(job, state, recorder)
-        _finish(run, recipe, job, sources, log, state)
+            loops.train(job, state, overseer or recorder)
+        if overseer is not None:
+            overseer.look_no_longer()
+        metrics = _finish(run, recipe, job, sources, log, state)
+        if overseer is not None:
+            overseer.conclude(_own_replay(overseer.watch.observations, metrics, sources, recipe))
+    except DivergedError:
+        if overseer is not None:
+            overseer.look_no_longer()
+            overseer.conclude()
+        raise
     finally:
+        if overseer is not None:
+            overseer.watch.close()
         log.close()
         for sink in sinks:
             sink.close()
@@ -441,6 +473,44 @@ def _carry_out(
     finished = Run(run.path, trust=True, _network=job.network)
     report(finished)
     return finished
+
+
+def _watched(
+    recipe: Recipe, pieces: _Pieces, inputs: InputFile, material: Material, loss: Loss | None
+) -> tuple[Watch, float] | None:
+    """A watch over the untrained network, with the seconds that its checks took; None where none is wished."""
+    if not recipe.watch.enabled:
+        return None
+    try:
+        return overseeing.watch(recipe, pieces.job, pieces.sources, inputs, material, loss)
+    except Exception as error:  # looking on must not keep anyone from training
+        warnings.warn(f"the training is not watched: {type(error).__name__}: {error}", stacklevel=2)
+        return None
+
+
+def _overseer(
+    run: RunDirectory, watched: tuple[Watch, float], recorder: Recorder, log: runs.Log, state: states.State,
+    shown: Progress | None,
+) -> overseeing.Overseer:  # fmt: skip
+    """The watch with the run's database behind it; what preflight found is told at once."""
+    watch, seconds = watched
+    known = overseeing.go_on(watch, run, state.step) if state.step else None
+    overseer = overseeing.Overseer(watch, recorder, log, shown, known)
+    if state.step:
+        reader = run.reader()
+        overseer.remember(reader.findings())
+        reader.close()
+    overseer.begin(seconds)
+    return overseer
+
+
+def _own_replay(
+    observations: Observations, metrics: dict[str, dict[str, float]], sources: Sources, recipe: Recipe
+) -> Replay | None:
+    if sources.examples is None or "validation" not in sources.examples.parts:
+        return None
+    targets = sources.examples.parts["validation"].part_targets()
+    return overseeing.as_replay(observations, metrics, targets, sources.examples.task)
 
 
 def load_weights(run: RunDirectory, network: nn.Module) -> str:
@@ -453,8 +523,8 @@ def load_weights(run: RunDirectory, network: nn.Module) -> str:
 
 def _finish(
     run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State
-) -> None:
-    """Load the kept weights, measure them, write down what a report shows, and mark the run finished."""
+) -> dict[str, dict[str, float]]:
+    """Load the kept weights, measure them, write down what a report shows, and mark the run finished; the metrics."""
     folder = run.checkpoint("best")
     weights.load(job.network, weights.read(folder / "weights.safetensors"), str(folder))
     metrics: dict[str, dict[str, float]] = {}
@@ -472,6 +542,7 @@ def _finish(
     epoch = state.best_epoch if kept == "best" else state.epoch
     run.mark(finished=True, kept=kept, kept_epoch=epoch, metrics=metrics, seconds=state.seconds)
     job.network.eval()
+    return metrics
 
 
 def _write_details(log: runs.Log, step: int, part: str, seen: Evaluation, sources: Sources, inputs: InputFile) -> None:

@@ -5,6 +5,7 @@ import io
 import pytest
 from filled import confusion, run_directory
 
+from netwright.diagnosis.judging import Diagnosis
 from netwright.recipe import Recipe, difference, override
 from netwright.records import EpochRow, Evidence, Finding, Remedy, RunSummary
 from netwright.reporting import formatting, sentences, terminal
@@ -159,7 +160,7 @@ def test_the_end_of_a_training_says_what_was_learned_and_where_it_is(tmp_path: o
         evidence=(Evidence(what="loss", value=8.2, unit="nats", expected="at most 2.3"),),
         remedies=(Remedy(code="lower", text="a smaller one", change={"train.lr": 0.001}),),
     )  # fmt: skip
-    text = printed(terminal.summary(summarize(directory), report="report.html", found=[finding]))
+    text = printed(terminal.summary(summarize(directory), report="report.html", judged=Diagnosis(findings=(finding,))))
     assert "small_resnet learned digits: 95.0 % of the held-out examples are right (validation), in 8 s" in text
     assert "report       report.html" in text
     assert "saw loss 8.2 nats (expected at most 2.3)" in text

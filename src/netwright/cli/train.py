@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of
+from netwright.cli.diagnose import missed
+from netwright.cli.options import OUTPUT, FailOn, Json, RecipeFlags, Set, Trust, option, recipe_of
 from netwright.errors import UsageError
 
 if TYPE_CHECKING:
     from netwright.recipe import Recipe
+    from netwright.records import Severity
     from netwright.workbench import Run
 
 
@@ -30,6 +32,7 @@ def train(
         Path | None, option(f"the folder of runs; {runs.DEFAULT_FOLDER} if left out", metavar="FOLDER")
     ] = None,
     trust: Trust = False,
+    fail_on: FailOn = None,
     print_recipe: Annotated[
         bool, option("read the data, print the recipe with every choice made, and stop", group=OUTPUT)
     ] = False,
@@ -47,12 +50,15 @@ def train(
     folder = out or Path(runs.DEFAULT_FOLDER)
     if resume is not None:
         _refuse_changes(subject, set_, flags, print_recipe)
-        return _carry_out(lambda **how: _resumed(resume, folder, trust, how), folder, json, quiet, tensorboard)
+        return _carry_out(lambda **how: _resumed(resume, folder, trust, how), folder, json, quiet, tensorboard, fail_on)
     recipe = recipe_of(None if subject is None else str(subject), set_, flags)
     if print_recipe:
-        _refuse("--print-recipe", {"--tensorboard": tensorboard, "--out": out, "--quiet": quiet})
+        others = {"--tensorboard": tensorboard, "--out": out, "--quiet": quiet, "--fail-on": fail_on}
+        _refuse("--print-recipe", others)
         return _print_recipe(recipe, json)
-    return _carry_out(lambda **how: _trained(recipe, folder, trust, how), folder, json, quiet, tensorboard)
+    if fail_on and not recipe.watch.enabled:
+        raise UsageError("--fail-on", "watch.enabled=false", "a training that is watched", "--set watch.enabled=true")
+    return _carry_out(lambda **how: _trained(recipe, folder, trust, how), folder, json, quiet, tensorboard, fail_on)
 
 
 def _refuse(option_given: str, others: dict[str, Any]) -> None:
@@ -103,7 +109,9 @@ def _resumed(subject: str, folder: Path, trust: bool, how: dict[str, Any]) -> Ru
     return workbench.resume(directory, trust=trust, **how)
 
 
-def _carry_out(action: Any, folder: Path, json: bool, quiet: bool, tensorboard: Path | None) -> int:
+def _carry_out(
+    action: Any, folder: Path, json: bool, quiet: bool, tensorboard: Path | None, fail_on: Severity | None
+) -> int:
     sinks = []
     if tensorboard is not None:
         from netwright.adapters.tensorboard import TensorBoardLog
@@ -126,7 +134,7 @@ def _carry_out(action: Any, folder: Path, json: bool, quiet: bool, tensorboard: 
         printing.line(str(run.directory))
     else:
         _summarize(run)
-    return 0
+    return missed(run.diagnosis, fail_on) if fail_on and run.diagnosis else 0
 
 
 def _changed(directory: Path) -> int:
@@ -146,7 +154,9 @@ def _summarize(run: Run) -> None:
     from netwright.reporting import terminal
 
     current = run.files.current()
-    printing.show(terminal.summary(run.files.summary(), report=str(run.directory / "report.html"), found=run.findings))
+    printing.show(
+        terminal.summary(run.files.summary(), report=str(run.directory / "report.html"), judged=run.diagnosis)
+    )
     kept, epochs = current.get("kept"), current.get("epoch")
     epoch = current.get("best_epoch") if kept == "best" else epochs
     best = ", the best on validation" if kept == "best" else ""

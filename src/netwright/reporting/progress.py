@@ -7,8 +7,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, Self
 
-from netwright.records import EpochRow
+from netwright.diagnosis import telling
+from netwright.records import EpochRow, Finding
 from netwright.reporting import formatting
+
+TONES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan", "good": "bold green", "dim": "dim"}
 
 
 def epoch_line(rows: Sequence[EpochRow], epochs: int, seconds: float) -> str:
@@ -94,6 +97,18 @@ class Progress:
         """A line for the user, also when quiet."""
         self._write(text)
 
+    def findings(self, found: Sequence[Finding]) -> None:
+        """What is found while it trains, root causes first."""
+        if self._quiet:
+            return
+        for line in telling.tree(found):
+            self._write(line.text, line.tone)
+
+    def remark(self, text: str) -> None:
+        """A line that no one misses when it is quiet."""
+        if not self._quiet:
+            self._write(text, "dim")
+
     def close(self) -> None:
         """Take the bar away; what was said stays."""
         if self._bar is not None:
@@ -108,8 +123,8 @@ class Progress:
     def _is_live(self) -> bool:
         return self._stream.isatty() and os.environ.get("TERM", "") != "dumb"
 
-    def _write(self, line: str) -> None:
+    def _write(self, line: str, tone: str = "") -> None:
         if self._bar is not None:
-            self._bar.console.print(line, markup=False, soft_wrap=True)
+            self._bar.console.print(line, markup=False, soft_wrap=True, style=TONES.get(tone))
         else:
             print(line, file=self._stream, flush=True)

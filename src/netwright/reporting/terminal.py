@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from netwright.diagnosis import telling
-from netwright.diagnosis.judging import Diagnosis, in_order
+from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import NetwrightError
-from netwright.records import Finding, RunSummary
+from netwright.records import RunSummary
 from netwright.reporting import formatting, sentences
-from netwright.reporting.progress import metrics_text
+from netwright.reporting.progress import TONES, metrics_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 240  # columns where there is no terminal to say how many it has
 STATES = {"finished": "green", "running": "cyan", "interrupted": "yellow", "empty": "dim", "damaged": "red"}
-TONES = {"error": "bold red", "warning": "bold yellow", "note": "bold cyan", "good": "bold green", "dim": "dim"}
 
 
 def console(stream: IO[str] | None = None) -> Console:
@@ -135,11 +134,6 @@ def _usable(title: str, entries: Mapping[str, Mapping[str, Any]]) -> Table:
 # ------------------------------------------------------------------------------------------------ after training
 
 
-def findings(found: Sequence[Finding]) -> RenderableType:
-    """Each finding in a few lines: what, where, what was seen, why, what to do; consequences below their cause."""
-    return told(telling.tree(in_order(list(found))))
-
-
 def diagnosis(judged: Diagnosis) -> RenderableType:
     """``netwright diagnose``."""
     return told(telling.whole(judged))
@@ -151,7 +145,7 @@ def told(lines: Sequence[telling.Line]) -> RenderableType:
     return Group(*(_text(line.text, TONES.get(line.tone, "")) for line in lines))
 
 
-def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ()) -> RenderableType:
+def summary(run: RunSummary, *, report: str = "", judged: Diagnosis | None = None) -> RenderableType:
     """What is printed when a training is over: the sentence, the numbers, where to look."""
     from rich.console import Group
 
@@ -163,8 +157,8 @@ def summary(run: RunSummary, *, report: str = "", found: Sequence[Finding] = ())
     if report:
         table.add_row(_text("report", "dim"), _text(report))
     parts: list[Any] = ["", _text(_sentence(run), "bold"), table]
-    if found:
-        parts += ["", findings(found)]
+    if judged is not None:
+        parts += ["", told([telling.verdict(judged), *telling.tree(judged.findings)])]
     return Group(*parts, "")
 
 

@@ -95,6 +95,10 @@ class Recorder:
         self._checkpoint_at = now + checkpoint_seconds
         self._clock, self._epoch_started, self._examples, self._rate = now, time.monotonic(), 0, 0.0
 
+    def join(self, sink: Sink) -> None:
+        """One more place for rows; it comes last."""
+        self._sinks = (*self._sinks, sink)
+
     # ---- called by the loop
 
     def after_step(self, state: State, loss: torch.Tensor, outputs: Any, targets: torch.Tensor) -> None:

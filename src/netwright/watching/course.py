@@ -91,6 +91,15 @@ class Course:
         self._read_losses()
         self.sampler.read()
 
+    def start_at(self, step: int) -> None:
+        """The training goes on from this step, which others have seen."""
+        if self.sampler.armed:
+            self.sampler.disarm()
+        self.steps = step
+        self._budget.end(time.perf_counter(), step, 0.0)
+        self._budget.next = step
+        self._begin()
+
     def pause(self) -> None:
         """Nothing is looked at until the next step has ended."""
         if self.sampler.armed:

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from netwright.diagnosis.judging import Diagnosis
+from netwright.diagnosis.judging import Diagnosis, judge
 from netwright.errors import NetwrightError
 from netwright.observations import Observations
-from netwright.records import EpochRow, Finding
+from netwright.records import EpochRow, Finding, Measurement
 from netwright.repair import confirm as confirming
 from netwright.repair import replica as replicas
 from netwright.watching import networks, order, preflight
@@ -60,7 +60,7 @@ class Watch:
         self._model, self._ignore, self._confirm = model, dict(ignore or {}), confirm
         optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
         self._course: Course | None = None
-        self._laboratory: confirming.Laboratory | None = None
+        self.laboratory: confirming.Laboratory | None = None
         self._diagnosis: tuple[tuple[int, int], Diagnosis] | None = None
         self._started = time.monotonic()
         with self.harmless("preflight"), undisturbed():
@@ -70,7 +70,7 @@ class Watch:
                 batch_size=batch_size, epochs=epochs,
             )  # fmt: skip
             if confirm:
-                self._laboratory = self._copied(model, optimizer, loss, train_data, val_data, batch_size, epochs)
+                self.laboratory = self._copied(model, optimizer, loss, train_data, val_data, batch_size, epochs)
         if not self._broken and isinstance(model, nn.Module):
             with self.harmless("hooks"):
                 own = weakref.ref(self)  # hooks must not keep the watch alive
@@ -141,6 +141,29 @@ class Watch:
                     EpochRow(epoch=number, step=self.steps, split=split, metrics={"score": float(value)})  # type: ignore[arg-type]
                 )
 
+    @_harmless
+    def go_on(self, seen: Observations, step: int) -> None:
+        """The training goes on from ``step``: what was seen before it is taken over, facts are those of now."""
+        own, self.observations.series = self.observations.series, seen.series
+        for probe, layer, series in own:  # what preflight measured
+            if not self.observations.series.get(probe, layer).steps:
+                for at, value in zip(series.steps, series.values, strict=True):
+                    found = Measurement(probe=probe, layer=layer, step=at, unit=series.unit, values=(value,))
+                    self.observations.series.add(found)
+        self.observations.epochs, self.observations.outcomes = seen.epochs, seen.outcomes
+        if self._course is not None:
+            self._course.start_at(step)
+
+    def glance(self) -> Diagnosis:
+        """What is found by now without trying anything on a copy; milliseconds."""
+        return self._glanced() or Diagnosis(unseen=dict(self.observations.unseen))
+
+    @_harmless
+    def _glanced(self) -> Diagnosis | None:
+        if self._course is not None:
+            self._course.read()
+        return judge(self.observations, self._ignore)
+
     def findings(self) -> tuple[Finding, ...]:
         """What is found by now, root causes first; suspicions are tried on a copy within the time for it."""
         return self.diagnosis().findings
@@ -155,7 +178,7 @@ class Watch:
                     self._course.read()
                     self._course.pause()  # experiments run networks of their own
                 diagnosis = confirming.judge_and_confirm(
-                    self.observations, self._laboratory, ignore=self._ignore, seconds=self._confirm
+                    self.observations, self.laboratory, ignore=self._ignore, seconds=self._confirm
                 )
             self._diagnosis = (state, diagnosis)
         return self._diagnosis[1]

@@ -502,7 +502,7 @@ _netwright() {
           ;;
         "train")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--resume" "--out" "--trust" "--print-recipe" "--json" "--quiet" "--tensorboard" "--help" "-h" "--version")
+            local -a _c=("--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--resume" "--out" "--trust" "--fail-on" "--print-recipe" "--json" "--quiet" "--tensorboard" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -597,6 +597,14 @@ _netwright() {
                 ;;
               --out)
                 COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --fail-on)
+                local -a _c=("note" "warning" "error")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
                 ;;
               --tensorboard)
                 COMPREPLY=( $(compgen -f -- "${cur}") )

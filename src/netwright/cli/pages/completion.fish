@@ -261,6 +261,7 @@ complete -c netwright -n '__fish_netwright_using_command train' -l set -r -d 'se
 complete -c netwright -n '__fish_netwright_using_command train' -l resume -r -d 'go on with an interrupted run to the same bits; last is the newest'
 complete -c netwright -n '__fish_netwright_using_command train' -l out -r -F -d 'the folder of runs; runs if left out'
 complete -c netwright -n '__fish_netwright_using_command train' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command train' -l fail-on -x -a 'note warning error' -d 'exit with 3 if a finding is as severe as this: note, warning or error'
 complete -c netwright -n '__fish_netwright_using_command train' -l print-recipe -d 'read the data, print the recipe with every choice made, and stop'
 complete -c netwright -n '__fish_netwright_using_command train' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command train' -l quiet -d 'no progress; print the run'\''s directory alone'

@@ -55,6 +55,11 @@ _netwright() {
               _files
               return
               ;;
+            --fail-on=*)
+              compset -P '--fail-on='
+              compadd -- 'note' 'warning' 'error'
+              return
+              ;;
             --tensorboard=*)
               compset -P '--tensorboard='
               _files
@@ -87,6 +92,7 @@ _netwright() {
             '*--resume[go on with an interrupted run to the same bits; last is the newest]:resume' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
             '--print-recipe[read the data, print the recipe with every choice made, and stop]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--quiet[no progress; print the run'\''s directory alone]' \
