@@ -18,7 +18,7 @@ PROJECTED = 128  # random directions that stand for more features (Johnson & Lin
 NEIGHBOURS = 5
 RIDGE = 1e-2  # of the mean power of the features
 CLEAR = 5.0  # standard deviations beyond permuted labels at which no other learner needs to be asked
-TREES = 100
+TREES = 50
 
 
 def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int = 0) -> Relation | None:
