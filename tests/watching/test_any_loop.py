@@ -38,7 +38,7 @@ def batches(steps: int = STEPS, size: int = 16) -> Iterator[tuple[Tensor, Tensor
         yield X[rows], Y[rows]
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 3))
 
 
@@ -152,7 +152,7 @@ def accumulation(watch: Any) -> nn.Module:
     if seen is not None:
         seen.findings()
         kept = seen.observations.series.get("gradients-kept")
-        assert kept.finite and max(kept.finite) == 0  # gathered within a step, cleared between steps
+        assert max(kept.finite) == 0  # gathered within a step, cleared between steps
     return model
 
 
@@ -208,7 +208,7 @@ class Shared(nn.Module):
         self.second.weight = self.first.weight
         self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = self.act(self.inner(x))
         x = F.relu(torch.tanh(self.inner(x)) + x, inplace=True)
         return self.first(x) + self.second(x)
@@ -231,7 +231,7 @@ class Recurrent(nn.Module):
         super().__init__()
         self.lstm, self.cell, self.head = nn.LSTM(2, 5, batch_first=True), nn.GRUCell(5, 4), nn.Linear(4, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         states, _ = self.lstm(x.reshape(len(x), 3, 2))
         state = states.new_zeros(len(x), 4)
         for time in range(3):
@@ -252,7 +252,7 @@ class Attending(nn.Module):
         self.embed, self.head = nn.Linear(2, 4), nn.Linear(4, 3)
         self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 8, batch_first=True), 2)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         x = self.embed(x.reshape(len(x), 3, 2))
         return self.head(self.encoder(torch.cat([self.token.expand(len(x), 1, 4), x], 1))[:, 0])
 
@@ -273,7 +273,7 @@ def checkpointed(watch: Any) -> nn.Module:
             super().__init__()
             self.body, self.head = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Dropout(0.5)), nn.Linear(8, 3)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             return self.head(checkpoint(self.body, x, use_reentrant=False))
 
     model = Saving()
@@ -344,7 +344,7 @@ def swapped(watch: Any) -> nn.Module:
 def nan_from_the_start(watch: Any) -> nn.Module:
     model = network()
     with torch.no_grad():
-        model[0].weight[0, 0] = float("nan")  # type: ignore[operator,union-attr,index]
+        next(model.parameters())[0, 0] = float("nan")
     plain(model, torch.optim.SGD(model.parameters(), 0.1), watch)
     return model
 
@@ -402,7 +402,7 @@ def frozen_in_the_middle(watch: Any) -> nn.Module:
     seen = watch(model, optimizer)
     for number, (x, y) in enumerate(batches()):
         if number == 6:
-            model[0].requires_grad_(False)  # type: ignore[operator]
+            model[0].requires_grad_(False)
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x), y)
         loss.backward()
@@ -419,7 +419,7 @@ def sparse_gradients(watch: Any) -> nn.Module:
             super().__init__()
             self.table, self.head = nn.Embedding(20, 4, sparse=True), nn.Linear(4, 3)
 
-        def forward(self, x: Tensor) -> Tensor:
+        def forward(self, x: Tensor) -> Any:
             return self.head(self.table((x[:, 0].abs() * 5).long().clamp_max(19)))
 
     model = Table()
@@ -458,7 +458,7 @@ def functional_gradients(watch: Any) -> nn.Module:
         gradients = per_example(dict(model.named_parameters()), x, y)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                parameter -= 0.1 * gradients[name].mean(0)
+                parameter.sub_(0.1 * gradients[name].mean(0))
         if seen is not None:
             seen.step()
     return model
@@ -483,7 +483,7 @@ def test_weights_and_random_state_are_the_same_bits(name: str) -> None:
     watches: list[Watch] = []
 
     def watch(model: Any, optimizer: Any = None) -> Watch:
-        watches.append(netwright.watch(model, optimizer, train_data=(X, Y), batch_size=16, confirm=0))
+        watches.append(netwright.watch(model, optimizer, confirm=0))
         return watches[-1]
 
     with warnings.catch_warnings():
@@ -504,7 +504,8 @@ def test_nothing_hangs_on_the_users_objects() -> None:
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     watch = netwright.watch(model, optimizer, confirm=0)
     for x, y in batches(3):
-        assert watch._course is not None and watch._course.sampler.armed
+        assert watch._course is not None
+        assert watch._course.sampler.armed
         for copied in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
             assert not any(m._forward_hooks or m._forward_pre_hooks for m in copied.modules())
             assert not any(p._backward_hooks for p in copied.parameters())
@@ -530,14 +531,13 @@ def test_its_own_failure_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> None
     def broken(*arguments: Any) -> Any:
         raise RuntimeError("planted")
 
-    for place, name in (
-        (activations, "activation"), (activations, "output_gradient"), (parameters, "weights"), (parameters, "compared"),
-    ):  # fmt: skip
+    planted = {activations: ("activation", "output_gradient"), parameters: ("weights", "compared")}
+    for place, name in [(place, name) for place, names in planted.items() for name in names]:
         alone, _ = run("told", lambda *arguments: None)
         with monkeypatch.context() as patched, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             patched.setattr(place, name, broken)
-            watches = []
+            watches: list[Watch] = []
 
             def watch(*arguments: Any, watches: list[Watch] = watches) -> Watch:
                 watches.append(netwright.watch(*arguments, confirm=0))

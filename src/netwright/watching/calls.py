@@ -180,7 +180,8 @@ class Calls:
         if torch.compiler.is_compiling():
             return
         try:
-            function(*arguments)
+            with torch._C.DisableTorchFunction():  # what is done here is not the network's doing
+                function(*arguments)
         except Exception as error:
             self.off()
             if self.failed is None:
