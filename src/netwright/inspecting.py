@@ -116,10 +116,10 @@ def find(
         if chosen or outputs is not None:
             raise UsageError(name, "arguments for an .onnx file", "none: it is built already")
         return _onnx(name, example)
-    if ":" in name and not Path(name).exists():
+    if (":" in name and not Path(name).exists()) or name.endswith(".py"):
         if outputs is not None:
             raise UsageError("--outputs", f"{outputs} for {name}", "a network by name", "--set KEY=VALUE")
-        if example is None:
+        if example is None and not name.endswith(".py"):
             raise UsageError(name, "no input", "the shape of one example", "--input 3x224x224")
         record = keeping.describe(
             name, _single_shape(example) or (), 0, width="auto", depth="auto", dropout="auto", arguments=chosen

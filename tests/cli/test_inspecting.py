@@ -199,6 +199,29 @@ def test_a_network_that_exits_passes_no_gate(says: Says, tmp_path: Path) -> None
     assert found["totals"]["parameters"] == 4 * 28 + 2 * (4 * 49 + 1)
 
 
+def test_a_constructor_that_fails_says_where(says: Says, tmp_path: Path) -> None:
+    path = tmp_path / "fails.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.sizes = {}['missing']\n"
+        "class Right(nn.Linear):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(4, 4)\n"
+    )
+    for words in (("inspect",), ("check", "--gradients")):
+        said = says(*words, f"{path}:Net", "--input", "4")
+        assert (said.code, said.out) == (2, "")
+        assert "Traceback" not in said.err
+        for expected in ("KeyError", f"{path}:5:", "self.sizes"):
+            assert expected in said.err
+        nameless = says(*words, path, "--input", "4")
+        assert nameless.code == 2
+        assert f"{path}:Right" in nameless.err
+
+
 def test_the_page_is_whole_and_needs_nothing(says: Says, tmp_path: Path) -> None:
     page = tmp_path / "sheet.html"
     assert says("inspect", "squeezenet1_1", "--html", page).code == 0

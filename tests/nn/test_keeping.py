@@ -13,6 +13,19 @@ SOURCE = """import torch
 def make(width=3):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, width))
 Number = int
+count = 3
+class Base(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, width)
+class Broken(Base):
+    def __init__(self):
+        super().__init__("wide")
+class Leaves(torch.nn.Module):
+    def __init__(self):
+        raise SystemExit(0)
+class Other:
+    pass
 """
 
 
@@ -48,6 +61,12 @@ def test_a_module_of_a_package() -> None:
     [
         ("mine.py:mak", "Try: make"),
         ("mine.py:Number", "torch.nn.Module"),
+        ("mine.py:count", "got int count in mine.py.*Try: Base, Broken, Leaves$"),
+        ("mine.py", "got a file without.*expected mine.py:Base, mine.py:Broken, mine.py:Leaves. Try: mine.py:Leaves"),
+        ("absent.py", "no such file"),
+        ("mine.py:Base", r"missing a required argument: 'width'.*\(width\).*arguments.width=VALUE"),
+        ("mine.py:Broken", r"TypeError.*; at .*mine.py:9: self.layer = torch.nn.Linear\(4, width\)"),
+        ("mine.py:Leaves", r"SystemExit: 0; at .*mine.py:15: raise SystemExit\(0\)"),
         ("none.py:make", "no file"),
         ("no_such_module_here:make", "no module"),
         ("mine.py:1x", "file.py:Name"),
@@ -70,6 +89,8 @@ def test_an_argument_that_a_network_does_not_take() -> None:
         describe("mlp", widht=3)
     with pytest.raises(NetworkError, match="colour"):
         keeping.build(describe(f"{__file__}:Tied", colour=1))
+    with pytest.raises(NetworkError, match=r"resnet18: arguments.*TypeError"):
+        keeping.build(describe("resnet18", width="wide"))
 
 
 class Lazy(nn.Sequential):

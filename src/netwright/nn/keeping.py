@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,7 +20,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
-from netwright.errors import NetworkError, nearest, unknown_name
+from netwright.errors import NetworkError, NetwrightError, nearest, unknown_name, users_line
 from netwright.nn.surgery import replay
 from netwright.nn.zoo import NETWORKS
 from netwright.records import NetworkFile
@@ -44,6 +46,10 @@ def describe(
             kind="import", name=name, arguments=arguments, input_shape=input_shape, outputs=outputs,
             source_sha256=_digest(source),
         )  # fmt: skip
+    if name.endswith(".py"):
+        names = [f"{name}:{each}" for each in networks_in(Path(name)) or ["Name"]]
+        got = "a file without the name of its network" if Path(name).is_file() else "no such file"
+        raise NetworkError(name, got, ", ".join(names), names[-1])
     if name not in NETWORKS:
         raise unknown_name("network.name", name, NETWORKS, NetworkError)
     takes = inspect.signature(NETWORKS[name]).parameters
@@ -73,7 +79,8 @@ def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None
         case "zoo":
             if record.name not in NETWORKS:
                 raise unknown_name("network.json: name", record.name, NETWORKS, NetworkError)
-            built = NETWORKS[record.name](record.input_shape, record.outputs, **record.arguments)
+            with _saying_where(f"{record.name}: arguments", "arguments of its types", (TypeError,)):
+                built = NETWORKS[record.name](record.input_shape, record.outputs, **record.arguments)
         case "import":
             built = _imported(record, trust)
         case "instance":
@@ -139,22 +146,72 @@ def _imported(record: NetworkFile, trust: bool) -> nn.Module:
     if source.suffix == ".py" and module_name.endswith(".py"):
         module = _load_file(source)
     else:
-        module = importlib.import_module(module_name)
-    found: Callable[..., Any] | None = getattr(module, attribute, None)
-    if found is None:
-        near = nearest(attribute, [name for name in vars(module) if not name.startswith("_")])
+        with _saying_where(str(source), "a module that can be imported"):
+            module = importlib.import_module(module_name)
+    found: Any = getattr(module, attribute, None)
+    if isinstance(found, nn.Module):
+        return found
+    if not callable(found):
+        near = nearest(attribute, [name for name, value in vars(module).items() if callable(value)])
+        got = f"{type(found).__name__} {attribute}" if attribute in vars(module) else f"no {attribute}"
         raise NetworkError(
-            record.name, f"no {attribute} in {source}", "a module class or a function that returns one", near or ""
-        )
-    try:
-        network = found if isinstance(found, nn.Module) else found(**record.arguments)
-    except TypeError as error:
-        raise NetworkError(
-            record.name, str(error), "arguments that it takes", "--set network.arguments.KEY=VALUE"
-        ) from error
+            record.name, f"{got} in {source}", "a module class, a function that returns a module, or a module",
+            near or ", ".join(networks_in(source)),
+        )  # fmt: skip
+    _check_arguments(record, found)
+    with _saying_where(record.name, "a network that can be built"):
+        network = found(**record.arguments)
     if not isinstance(network, nn.Module):
-        raise NetworkError(record.name, type(network).__name__, "a torch.nn.Module")
+        raise NetworkError(record.name, f"{type(network).__name__} from {attribute}", "a torch.nn.Module")
     return network
+
+
+def _check_arguments(record: NetworkFile, build: Callable[..., Any]) -> None:
+    try:
+        signature = inspect.signature(build)
+        signature.bind(**record.arguments)
+    except ValueError:  # no signature
+        return
+    except TypeError as error:
+        takes = [name for name, one in signature.parameters.items() if one.kind != one.VAR_KEYWORD]
+        wrong = next((key for key in record.arguments if key not in takes), "")
+        needed = [name for name in takes if signature.parameters[name].default is inspect.Parameter.empty]
+        key = nearest(wrong, takes) or next((name for name in needed if name not in record.arguments), "KEY")
+        raise NetworkError(
+            record.name, str(error), f"arguments that it takes ({', '.join(takes) or 'none'})",
+            f"--set network.arguments.{key}=VALUE" if takes else "leave the arguments out",
+        ) from error  # fmt: skip
+
+
+@contextlib.contextmanager
+def _saying_where(
+    where: str, expected: str, kinds: tuple[type[BaseException], ...] = (Exception, SystemExit)
+) -> Iterator[None]:
+    """What goes wrong in the user's own code, with its line; a program that exits would end the caller as well."""
+    try:
+        yield
+    except (NetwrightError, KeyboardInterrupt, MemoryError):
+        raise
+    except kinds as error:
+        message = (str(error).strip().splitlines() or [""])[0]
+        line = users_line(error)
+        got = f"{type(error).__name__}{message and f': {message}'}{line and f'; at {line}'}"
+        raise NetworkError(where, got, expected, "the same in Python by itself, for the whole traceback") from error
+
+
+def networks_in(source: Path) -> list[str]:
+    """The classes of a file that look like modules, read without running it: by their base classes' names."""
+    try:
+        tree = ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError, OSError):
+        return []
+    found: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            bases = [ast.unparse(base) for base in node.bases]
+            if any("nn." in base or base.endswith("Module") or base in ("Sequential", *found) for base in bases):
+                found.append(node.name)
+    return found
 
 
 def _source_of(name: str) -> Path:
@@ -187,9 +244,8 @@ def _load_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise NetworkError(str(path), f"{type(error).__name__}: {error}", "a file that can be imported") from error
+        with _saying_where(str(path), "a file that can be imported"):
+            spec.loader.exec_module(module)
     finally:
         sys.path.remove(folder)
     return module
