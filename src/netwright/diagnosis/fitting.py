@@ -80,7 +80,17 @@ def misfits(observations: Observations) -> list[Misfit]:
 
 def mended(observations: Observations) -> tuple[Change, ...]:
     """The changes after which nothing of it is left; () where there is nothing, or nothing that a change mends."""
-    return tuple(dict.fromkeys(part for misfit in misfits(observations) for part in misfit.changes))
+    return tuple(part for misfit in misfits(observations) for part in misfit.changes)
+
+
+def classes_by_distance(observations: Observations) -> str:
+    """The loss that classes are learned with, where an absolute or squared error was taken; "" where it was not."""
+    known = facts(observations)
+    if known is None or known.loss.form not in ("absolute", "squared", "huber") or known.data is None:
+        return ""
+    if known.data.task not in ("classification", "multi-label") or known.loss.by_index:
+        return ""
+    return "binary-cross-entropy" if known.units == 1 or known.data.task == "multi-label" else "cross-entropy"
 
 
 # ------------------------------------------------------------------------------------------------ the activation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
-from netwright.diagnosis.fitting import Misfit, facts, mended, misfits
+from netwright.diagnosis.fitting import Misfit, classes_by_distance, facts, mended, misfits
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.standing import FINE, substantial
 from netwright.observations import Experiment, Observations, Outcome
@@ -81,15 +81,11 @@ def distance_between_classes(observations: Observations) -> Iterator[Finding | E
     slowly or not at all (Zhang and Sabuncu 2018, section 3.2). Squared error can be as good as cross-entropy (Hui and
     Belkin 2021), so it is named only where a copy with cross-entropy is clearly better.
     """
-    known = facts(observations)
-    if known is None or known.loss.form not in ("absolute", "squared", "huber") or known.data is None:
-        return
-    if known.data.task not in ("classification", "multi-label") or known.loss.by_index:
+    known, named = facts(observations), classes_by_distance(observations)
+    if known is None or not named:
         return
     if any(misfit.code in ("output-size-mismatch", "loss-mismatch") for misfit in misfits(observations)):
         return
-    binary = known.units == 1 or known.data.task == "multi-label"
-    named = "binary-cross-entropy" if binary else "cross-entropy"
     tried = experiment(change("loss", named), worth=59.0, question=f"{named} instead of {known.loss.form} error")
     outcome = answer(observations, tried)
     if outcome is None:

@@ -1,0 +1,165 @@
+"""Inputs and targets of another scale than weights and rates are made for, and whether it hurts. No torch.
+
+Where a copy can be trained, harm is measured; where none can, only what is far beyond the usual is said aloud.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from netwright.diagnosis.experimenting import answer, change, experiment, proof
+from netwright.diagnosis.fitting import classes_by_distance, mended
+from netwright.diagnosis.registry import rule
+from netwright.diagnosis.standing import LEAST_GAIN, substantial
+from netwright.observations import Experiment, Observations, Outcome
+from netwright.observations.data import ArrayFacts
+from netwright.observations.experiments import Change
+from netwright.records import Evidence, Finding, Remedy, Severity
+
+# Weights are initialised for inputs of mean square 1 (LeCun et al. 1998, 4.3). Pixels in 0…1 have an rms of 0.1
+# to 0.6 and are fine; what lies within these is not even tried.
+USUAL_RMS = (0.05, 2.5)
+USUAL_SPREAD = 10.0  # largest / median rms of a feature: the Hessian's eigenvalues spread with its square
+USUAL_OFFSET = 3.0  # length of the mean / of the deviations: one eigenvalue is 1 + 9 times as large as the others
+EXTREME = 10.0  # times beyond those: said aloud without an experiment, where no norm layer comes first
+
+
+@rule("input-not-normalized")
+def input_scale(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Inputs of another scale than weights are made for, where standardised ones win."""
+    audit = observations.data
+    if audit is None or audit.inputs is None or _tokens(observations):
+        return
+    odd = _odd_inputs(audit.inputs)
+    if not odd:
+        return
+    yield from _scale(
+        observations, "input-not-normalized", change("standardize-inputs"), odd, audit.inputs,
+        worth=56.0, question="standardised inputs", loud=_beyond(audit.inputs) and not _norm_first(observations),
+        where="inputs", cause="the first layer's steps go with the inputs' square, feature by feature",
+        remedy="subtract the training part's mean and divide by its deviation, feature by feature",
+    )  # fmt: skip
+
+
+@rule("target-not-normalized")
+def target_scale(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Numbers to regress far from mean 0 and deviation 1, where standardised ones win."""
+    audit, loss = observations.data, observations.loss
+    if audit is None or audit.targets is None or audit.task != "regression":
+        return
+    if loss is not None and loss.expects not in ("values", "unknown"):
+        return
+    targets = audit.targets
+    if targets.mean is None or targets.deviation is None or targets.rms is None:
+        return
+    odd: list[str] = []
+    if not USUAL_RMS[0] <= targets.rms <= USUAL_RMS[1]:
+        odd.append(f"a root mean square of {targets.rms:.3g}")
+    if targets.deviation and abs(targets.mean) > USUAL_OFFSET * targets.deviation:
+        odd.append(f"a mean of {targets.mean:.3g} at a deviation of {targets.deviation:.3g}")
+    if not odd:
+        return
+    yield from _scale(
+        observations, "target-not-normalized", change("standardize-targets"), odd, targets,
+        worth=55.0, question="standardised targets", loud=targets.rms > EXTREME * USUAL_RMS[1],
+        where="targets", cause="the gradient goes with the error, and the error with the targets' scale",
+        remedy="train on (y − mean) / deviation, and turn predictions back",
+    )  # fmt: skip
+
+
+def _scale(
+    observations: Observations, code: str, mend: Change, odd: list[str], of: ArrayFacts, *,
+    worth: float, question: str, loud: bool, where: str, cause: str, remedy: str,
+) -> Iterator[Finding | Experiment]:  # fmt: skip
+    tried = experiment(mend, worth=worth, question=question)
+    outcome = answer(observations, tried)
+    if outcome is None:
+        yield tried
+        return
+    others = _others(observations)
+    if others and not substantial(outcome):  # the other faults may hide it: beside them mended
+        alone = experiment(*others, worth=worth + 1)
+        both = experiment(*others, mend, worth=worth, question=f"{question}, beside the other faults mended")
+        for asked in (alone, both):
+            if answer(observations, asked) is None:
+                yield asked
+                return
+        outcome = _beside(answer(observations, both), answer(observations, alone)) or outcome
+    harmful = substantial(outcome)
+    unproved = loud and (bool(outcome.failed) or _hopeless(observations))
+    severity: Severity = "warning" if harmful or unproved else "note"
+    yield Finding(
+        code=code, severity=severity, where=where,
+        evidence=(
+            Evidence(what="mean", value=of.mean, expected="0"),
+            Evidence(what="deviation", value=of.deviation, expected="1"),
+            Evidence(what="largest value", value=of.maximum), Evidence(what="smallest value", value=of.minimum),
+        ),
+        expected="mean 0 and deviation 1 (pictures: values in 0…1)",
+        cause=f"{where} have {' and '.join(odd)}" + (f"; {cause}" if severity != "note" else ""),
+        remedies=(Remedy(code=code, text=remedy, change={"data.normalize": True} if where == "inputs" else {}),),
+        confidence=0.95 if harmful else 0.6, confirmed_by=proof(outcome) if harmful or outcome.failed else "",
+    )  # fmt: skip
+
+
+def _others(observations: Observations) -> tuple[Change, ...]:
+    """What mends the faults of output and loss, so that others can show."""
+    mends = mended(observations)
+    loss = classes_by_distance(observations)
+    if loss and not any(part.kind == "loss" for part in mends):
+        mends = (*(part for part in mends if part.kind != "output"), change("loss", loss))  # a loss of scores
+    return mends
+
+
+def _hopeless(observations: Observations) -> bool:
+    """Nothing is learned, and nothing that was tried changed that: no cause can be shown, and none is excused."""
+    tried = [outcome for outcome in observations.outcomes.values() if outcome.skills is not None]
+    return len(tried) > 1 and not any(
+        substantial(outcome) or (outcome.skills or (1.0,))[0] >= LEAST_GAIN for outcome in tried
+    )
+
+
+def _beside(both: Outcome | None, alone: Outcome | None) -> Outcome | None:
+    """What the change adds where other faults are mended on both sides."""
+    if both is None or alone is None or both.skills is None or alone.skills is None:
+        return None
+    gain = (both.gain or 0.0) - (alone.gain or 0.0)
+    noise = math.hypot(both.noise or 0.0, alone.noise or 0.0)
+    return Outcome(
+        experiment=both.experiment, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise,
+        better=gain > 3 * noise, seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
+    )  # fmt: skip
+
+
+def _odd_inputs(inputs: ArrayFacts) -> list[str]:
+    if inputs.rms is None or inputs.feature_rms is None or not inputs.rms:
+        return []
+    odd = []
+    if not USUAL_RMS[0] <= inputs.rms <= USUAL_RMS[1]:
+        odd.append(f"a root mean square of {inputs.rms:.3g}")
+    median = inputs.feature_rms[1]
+    if inputs.features > 1 and median and inputs.feature_rms[2] > USUAL_SPREAD * median:
+        odd.append(f"a feature {inputs.feature_rms[2] / median:.0f} times as large as most")
+    if inputs.offset is not None and inputs.offset > USUAL_OFFSET:
+        odd.append(f"a mean {inputs.offset:.1f} times as far from 0 as they vary")
+    return odd
+
+
+def _beyond(inputs: ArrayFacts) -> bool:
+    return inputs.rms is not None and inputs.rms > EXTREME * USUAL_RMS[1]
+
+
+def _norm_first(observations: Observations) -> bool:
+    """A norm layer before any other layer with parameters takes the scale away."""
+    layers = observations.network.layers if observations.network is not None else ()
+    first = next((layer for layer in layers if layer.parameters), None)
+    return first is not None and "Norm" in first.kind
+
+
+def _tokens(observations: Observations) -> bool:
+    """Numbers that are looked up in a table have no scale."""
+    layers = observations.network.layers if observations.network is not None else ()
+    return any(layer.kind.startswith("Embedding") and "input" in layer.inputs for layer in layers) or (
+        bool(layers) and layers[0].kind.startswith("Embedding")
+    )
