@@ -48,12 +48,14 @@ class LayerStart(Record, frozen=True, kw_only=True):
 
 
 class ParameterStart(Record, frozen=True, kw_only=True):
-    """One parameter: the norm of its gradient (None: it got none) and whether changing it changes the loss."""
+    """One parameter: the norm of its gradient (None: it got none, or it was not finite), whether changing it changes
+    the loss."""
 
     name: str
     size: int
     trainable: bool
     gradient: float | None = None
+    finite: bool = True
     moves_loss: bool | None = None
     called: bool = True  # its module, or one around it, took part in the forward pass
     fresh: bool | None = None

@@ -59,16 +59,17 @@ def measure(
     moved = _moved(network, batch, targets, loss, [name for name in gradients if not known.get(name)])
     parameters = tuple(
         ParameterStart(
-            name=name, size=parameter.numel(), trainable=trainable.get(name, True), gradient=known.get(name),
-            moves_loss=moved.get(name), called=looked.called(name),
+            name=name, size=parameter.numel(), trainable=trainable.get(name, True),
+            gradient=known.get(name) if math.isfinite(known.get(name, 0.0)) else None,
+            finite=math.isfinite(known.get(name, 0.0)), moves_loss=moved.get(name), called=looked.called(name),
             fresh=fresh(parameter) if parameter.ndim > 1 and not is_lazy(parameter) else None,
         )
         for name, parameter in network.named_parameters()
     )  # fmt: skip
-    total = math.sqrt(sum(norm**2 for norm in known.values() if math.isfinite(norm)))
+    total = math.sqrt(sum(norm**2 for norm in known.values()))
     return InitialState(
         layers=tuple(starts), parameters=parameters, examples=len(batch), affine=_affine(network, looked, batch),
-        loss=_number(value) if loss is not None else None, gradient=total if known else None,
+        loss=_number(value) if loss is not None else None, gradient=total if known and math.isfinite(total) else None,
         seconds=time.monotonic() - began,
     )  # fmt: skip
 
@@ -102,7 +103,9 @@ class _Looked:
 
     def _keep(self, name: str, gradient: Tensor) -> None:
         rows = gradient.detach().float().reshape(len(gradient), -1) if gradient.ndim else gradient.reshape(1, 1)
-        self.gradients[name] = float(rows.square().sum(1).mean().sqrt())
+        norm = float(rows.square().sum(1).mean().sqrt())
+        if math.isfinite(norm):
+            self.gradients[name] = norm
 
     def start(self, name: str, weight: WeightStart | None) -> LayerStart:
         gradient = self.gradients.get(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -27,4 +28,6 @@ def fill(observations: Observations, model: Any, loss: Callable[[Any, Any], Tens
     copied = copy.deepcopy(network)
     copied.__dict__.pop("_compiled_call_impl", None)
     inputs, targets = train.batch(max(2, min(EXAMPLES, ELEMENTS // max(1, math.prod(train.inputs.shape[1:])))), copied)
-    observations.initial = initial_state.measure(copied, layers_of(copied), inputs, targets, loss)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whatever PyTorch warns of, it says in the training as well
+        observations.initial = initial_state.measure(copied, layers_of(copied), inputs, targets, loss)

@@ -222,7 +222,7 @@ def _profile(observations: Observations) -> _Profile | None:
         return None
     chosen = {layer.name for layer in called(network).values() if weighted(layer)} if network is not None else set()
     layers = [layer for layer in initial.layers if layer.weight is not None or layer.name in chosen]
-    known = [layer for layer in layers if layer.gradient_norm is not None]
+    known = [layer for layer in layers if _is_finite(layer.gradient_norm)]
     if len(known) < 2:
         return None
     first, last = known[0], known[-1]
@@ -252,7 +252,7 @@ def _finite_start(observations: Observations) -> bool:
     initial = observations.initial
     if initial is None:
         return True
-    return all(layer.finite for layer in initial.layers) and _is_finite(initial.gradient or 0.0)
+    return all(layer.finite for layer in initial.layers) and all(start.finite for start in initial.parameters)
 
 
 def _one_batch(observations: Observations) -> tuple[int, float] | None:

@@ -178,9 +178,11 @@ def _backward(observations: Observations, initial: InitialState) -> float | None
 
 
 def _ratio(values: Sequence[float | None]) -> float | None:
-    if len(values) < 2 or not values[0] or values[-1] is None or not math.isfinite(values[-1] / values[0]):
+    """The last ÷ the first; None where one is zero or not known: nothing shrinks there, it is cut."""
+    if len(values) < 2 or not values[0] or not values[-1]:
         return None
-    return values[-1] / values[0]
+    ratio = values[-1] / values[0]
+    return ratio if math.isfinite(ratio) and ratio > 0 else None
 
 
 def _evidence(odd: Sequence[LayerStart], forward: float | None, backward: float | None) -> Iterator[Evidence]:

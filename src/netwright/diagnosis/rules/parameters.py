@@ -30,7 +30,11 @@ def missing_from_optimizer(observations: Observations) -> Iterator[Finding | Exp
     network, optimizer = observations.network, observations.optimizer
     if network is None or optimizer is None:
         return
-    unused = {start.name for start in _starts(observations) if start.gradient is None and start.moves_loss is False}
+    unused = {
+        start.name
+        for start in _starts(observations)
+        if start.gradient is None and start.finite and start.moves_loss is False
+    }
     left_out = [
         layer
         for layer in network.layers
@@ -118,7 +122,11 @@ def _not_trained(
 @rule("no-gradient", "unused-parameters")
 def without_gradient(observations: Observations) -> Iterator[Finding | Experiment]:
     """Trainable parameters without a gradient: cut off where they have an effect, unused where they have none."""
-    starts = [start for start in _starts(observations) if start.trainable and not _gets_one(observations, start)]
+    starts = [
+        start
+        for start in _starts(observations)
+        if start.trainable and start.finite and not _gets_one(observations, start)
+    ]
     cut = [start for start in starts if start.gradient is None and start.moves_loss]
     unused = [start for start in starts if start.gradient is None and start.moves_loss is False]
     total = sum(start.size for start in _starts(observations))
