@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "diagnosis": BASE | {"observations", "codes"},
     "probes": BASE | {"observations"},
     "repair": BASE | {"observations", "diagnosis", "recipe", "objectives", "nn", "training"},
-    "watching": BASE | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn"},
+    "watching": BASE
+    | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn", "reporting"},
     "boxes": BASE,
     "data": BASE | {"preprocess", "recipe", "files", "observations"},
     "nn": BASE,
@@ -53,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "inspecting": BASE | {"graph", "inspection", "nn", "preprocess", "runs", "workbench"},
     "looking": BASE | {"graph", "inspection", "inspecting", "sourcing", "data", "workbench", "predicting"},
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
+    "repairing": {"*"},
     "workbench": {"*"},
     "adapters": {"*"},
     "cli": {"*"},

@@ -14,6 +14,9 @@ REPLAY = Experiment(
 )  # its outcome's `changed` is its `baseline`
 
 
+OVER = "were over"  # how `Outcome.failed` ends where the time did not suffice
+
+
 def experiment(*changes: Change, epochs: float = 1.0, worth: float = 1.0, question: str = "") -> Experiment:
     """An experiment whose name follows from its changes: rules that ask the same share the answer."""
     if not changes:

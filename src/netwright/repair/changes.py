@@ -30,7 +30,8 @@ USUAL_RATES = {
     "sgd": 0.05, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001, "rmsprop": 0.001,
     "adagrad": 0.01, "adadelta": 1.0,
 }  # fmt: skip
-CLIP, WARM_UP, USUAL_STEPS = 1.0, 0.1, 8
+CLIP, WARM_UP = 1.0, 0.1
+USUAL_STEPS, USUAL_BATCH = 8, (8, 16)  # steps an epoch at least; batches of fewer than 8 become 16
 ONE_UNIT_SPREAD = 0.9  # ranges of features within 10 % of the widest are of one unit (pixels)
 
 
@@ -283,7 +284,8 @@ def _needs_floats(inputs: torch.Tensor, replica: Replica) -> None:
 
 def usual_settings(replica: Replica, change: Change) -> Replica:
     """All that one would set without a thought, as far as it fits: bad rows left out, inputs and targets standardised,
-    He's or Xavier's weights, everything trained, no decay, no dropout, Adam at 0.003, at least 8 steps an epoch.
+    He's or Xavier's weights, everything trained, no decay, no dropout, Adam at 0.003, at least 8 steps an epoch,
+    batches of 8 and more.
 
     One training of it tells whether any of these settings is worth a question (Dorfman 1943: test the group first).
     """
@@ -293,6 +295,8 @@ def usual_settings(replica: Replica, change: Change) -> Replica:
         Change(kind="initialization", value="auto"), Change(kind="train-all"), Change(kind="weight-decay", value=0.0),
         Change(kind="dropout", value=0.0), Change(kind="optimizer", value={"kind": "adam", "lr": 0.003}),
     ]  # fmt: skip
+    if replica.batch_size < USUAL_BATCH[0] and count >= USUAL_STEPS * USUAL_BATCH[1]:
+        group.append(Change(kind="batch-size", value={"to": USUAL_BATCH[1]}))
     if replica.batch_size * USUAL_STEPS > count:
         group.append(Change(kind="batch-size", value={"to": max(4, count // USUAL_STEPS)}))
     for part in group:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 
-from netwright.diagnosis.experimenting import REPLAY, skill
+from netwright.diagnosis.experimenting import OVER, REPLAY, skill
 from netwright.diagnosis.judging import Diagnosis, judge
 from netwright.errors import NetwrightError
 from netwright.observations import Experiment, Observations, Outcome
@@ -17,13 +17,15 @@ from netwright.repair.replaying import Copy, steps_of
 from netwright.repair.replica import Replica
 
 # The experiments of one training take at most so many seconds of computing, and at most this share of what the training
-# itself takes in a plain loop, but not less than the floor: a training of a second is worth ten of explanation, and one
-# of an hour is not held up for more than half a minute.
-SECONDS, SHARE, FLOOR_SECONDS = 30.0, 0.5, 10.0
+# itself takes in a plain loop, but not less than the floor: a training of a second is worth twenty of explanation, and
+# one of an hour is not held up for more than half a minute. A healthy training needs two experiments of all.
+SECONDS, SHARE, FLOOR_SECONDS = 30.0, 0.5, 20.0
 WALL = 4.0  # seconds of the clock for one of computing, where the machine is busy with other things
 SEEDS = 3
 CHEAP = 0.05  # of the time that is left: an experiment that takes less is made with several seeds
-SLICE = 0.15  # of all the time: as much the unchanged training gets; where it is not through by then, every copy is cut
+# Of all the time: as much the unchanged training gets; where it is not through by then, every copy is cut to its steps.
+# A single experiment (smaller batches, more epochs) gets LONGEST times as much.
+SLICE, LONGEST = 0.075, 3.0
 BEYOND = 3.0  # standard errors. Twenty experiments at 3σ are wrong once in 37 runs, were their noise normal
 ONE_SEED_NOISE = 0.03  # deviation of the score between seeds, where only one was tried
 
@@ -35,6 +37,7 @@ class Laboratory:
         self.replica = replica
         self.spent = 0.0
         self.steps = 0  # of the unchanged training in the experiments; fewer than planned where it takes too long
+        self._longest = math.inf  # seconds of one experiment
         self._baselines: dict[tuple[int, int], Replay] = {}
 
     def allowed(self, seconds: float) -> float:
@@ -52,6 +55,7 @@ class Laboratory:
         """The unchanged training with this seed; the first one decides how many steps all others make."""
         if not self.steps:
             copied = Copy(self.replica, 0)
+            self._longest = LONGEST * SLICE * seconds
             copied.advance(deadline=time.thread_time() + SLICE * seconds)
             self.steps = max(1, copied.steps if not copied.broken else copied.planned)
             self._baselines[0, self.steps] = copied.replay()
@@ -95,15 +99,17 @@ class Laboratory:
         for seed in range(SEEDS):
             before = self.baseline(seed, seconds, experiment.epochs)
             copied = Copy(altered, seed, steps)
-            copied.advance(deadline=began + seconds)
+            copied.advance(deadline=time.thread_time() + min(seconds, self._longest))
             after = copied.replay()
             if copied.steps < steps and not copied.broken and _gain(before, after)[0] <= 0:
                 if not pairs:
-                    return Outcome(experiment=experiment, failed=f"the time was over at step {copied.steps} of {steps}")
+                    return Outcome(
+                        experiment=experiment, failed=f"at step {copied.steps} of {steps} the seconds {OVER}"
+                    )
                 break
             pairs.append((before, after))
             took = time.thread_time() - began
-            if took / len(pairs) > CHEAP * seconds or _beyond_doubt(pairs):
+            if took / len(pairs) > CHEAP * seconds or _beyond_doubt(pairs) or _noise(pairs)[0] <= 0:
                 break
         return _outcome(experiment, pairs)
 
@@ -171,7 +177,7 @@ def judge_and_confirm(
             reason = observations.unseen.get("experiments", "there was no training to try it on")
             outcome = Outcome(experiment=experiment, failed=reason)
         elif laboratory.left(seconds) <= 0 or time.monotonic() > clock:
-            outcome = Outcome(experiment=experiment, failed=f"the {laboratory.allowed(seconds):.0f} s were over")
+            outcome = Outcome(experiment=experiment, failed=f"the {laboratory.allowed(seconds):.0f} s {OVER}")
         else:
             outcome = laboratory.run(experiment, laboratory.left(seconds))
         observations.outcomes[experiment.name] = outcome

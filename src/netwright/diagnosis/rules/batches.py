@@ -20,7 +20,7 @@ FEW_STEPS = 8
 TINY = 4
 ENOUGH = 32  # Masters and Luschi 2018: "the best performance has been consistently obtained for 2 to 32"
 SMALLER = experiment(change("batch-size", 0.125), worth=40.0, question="batches of an eighth, the same epochs")
-LARGER = experiment(change("batch-size", {"to": ENOUGH}), worth=49.0, question=f"batches of {ENOUGH}, the same epochs")
+LARGER = experiment(change("batch-size", {"to": ENOUGH}), worth=60.0, question=f"batches of {ENOUGH}, the same epochs")
 ADAM = experiment(change("optimizer", "adam"), worth=56.0, question="Adam at its usual rate")
 WHOLE_BATCH_ONLY = {
     "Rprop": "follows the signs of gradients, which are noise on mini-batches (Riedmiller and Braun 1993)",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed
+from netwright.diagnosis.experimenting import OVER, answer, change, experiment, proof, replayed
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.standing import (
     Standing,
-    as_good,
     ask,
     reached,
     roots,
     standing,
     substantial,
-    worth_a_finding,
 )
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
@@ -34,6 +32,9 @@ SCALED_TARGETS = experiment(change("standardize-targets"), worth=54.0, question=
 # Inputs or targets of another scale than these are standardised before a rate is blamed: the steps in the first layer
 # go with the inputs' square (LeCun et al. 1998, "Efficient BackProp", 4.3), those of all layers with the targets'.
 USUAL_SCALE = (0.05, 3.0)
+NOTHING = 0.05  # skill below which nothing was learned: the first steps may have killed the network at ÷ 10 too
+EXPLAINS = 0.7  # share of the gap to the aim: what closes less of it is not the cause, or not the only one
+USUAL_GAIN = 3.0  # times: weights whose scale is as near to a usual rule's are not asked about
 CLOSE = 0.1  # skill below the aim up to which a rate counts as found
 FLAT = 0.1  # share of its first value by which a loss falls that has hardly begun to
 ROSE = 0.5  # share of its first value by which a loss is higher at the end: more than batches differ by
@@ -54,7 +55,8 @@ def tried_rates(observations: Observations, at: Standing) -> Experiment | list[O
             if reached(outcome) >= at.aim - CLOSE:
                 return done
             hardly_moved = direction is HIGHER and _flat(outcome)
-            if not (outcome.better or diverged or hardly_moved):
+            nothing = at.skill < NOTHING and direction is LOWER
+            if not (outcome.better or diverged or hardly_moved or nothing):
                 break
         if any(outcome.better for outcome in done):
             break
@@ -110,13 +112,26 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     best = max(tried, key=reached, default=None)
     if best is None or not substantial(best):
         return
-    if answer(observations, NEW_WEIGHTS) is None:
+    if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
         yield NEW_WEIGHTS
         return
     factor = float(best.experiment.changes[0].value)
     nearer = roots(observations, best)
     of_scale = [o for o in nearer if o.experiment.changes[0].kind in ("standardize-inputs", "standardize-targets")]
-    yield _finding(observations, best, factor, nearer, blamed=len(of_scale) == len(nearer))
+    weights = answer(observations, NEW_WEIGHTS)
+    known = weights is None or not weights.failed or not weights.failed.endswith(OVER)
+    enough = reached(best) - at.skill >= EXPLAINS * (at.aim - at.skill)
+    yield _finding(observations, best, factor, nearer, blamed=known and enough and len(of_scale) == len(nearer))
+
+
+def _usual_weights(observations: Observations) -> bool:
+    """All weights were seen to start as a usual rule draws them: another draw needs no experiment."""
+    layers = observations.initial.layers if observations.initial is not None else ()
+    starts = [layer.weight for layer in layers if layer.weight is not None]
+    return bool(starts) and all(
+        start.lowest_gain / USUAL_GAIN <= start.gain <= start.highest_gain * USUAL_GAIN and not start.equal_rows
+        for start in starts
+    )
 
 
 def _finding(
@@ -198,4 +213,4 @@ def oscillating(observations: Observations) -> Iterator[Finding | Experiment]:
         )
 
 
-__all__ = ["CODE_OF", "HIGHER", "LOWER", "as_good", "rates", "tried_rates", "worth_a_finding"]
+__all__ = ["CODE_OF", "HIGHER", "LOWER", "rates", "tried_rates"]
