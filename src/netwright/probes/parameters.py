@@ -104,13 +104,15 @@ def compared(before: Parts, after: Parts | None, gradient: Parts, previous: Part
         return torch.zeros(len(before.sizes), len(_SUMS))
     # Sums by piece, and not differences of running sums: what is not finite stays in its own piece.
     pieces: tuple[Tensor, ...] = torch.stack(rows).split(before.sizes, 1)
-    return torch.stack([piece.sum(1) for piece in pieces])
+    totals: Tensor = torch.stack([piece.sum(1) for piece in pieces])
+    return totals
 
 
 def spread(tensor: Tensor) -> Tensor:
     """How far the units (first axis) differ: ‖w − mean over units‖ ÷ ‖w‖, of a corner of the tensor; ()."""
     corner = readings.local(tensor.detach())[:SPREAD_UNITS].flatten(1)[:, :SPREAD_INPUTS].float()
-    return ((corner - corner.mean(0)).norm() / corner.norm()).reshape(())
+    share: Tensor = (corner - corner.mean(0)).norm() / corner.norm()
+    return share.reshape(())
 
 
 @dataclasses.dataclass
