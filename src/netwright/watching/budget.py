@@ -18,11 +18,12 @@ class Budget:
     A sampled step is announced by `begin` and ends with `end`. ``share``: of the time of all steps that sampling may
     take. After the dense beginning a pair of steps is sampled whenever the steps since have paid for it, and at the
     latest when the training is twice as long as at the last pair: that is a handful of samples, which a long training
-    does not feel, and a short one shows its whole course. ``planned``: the last pair ends with this step.
+    does not feel, and a short one shows its whole course. ``planned``: the last pair ends with this step. ``also``:
+    numbers of finished steps after which one is sampled anyway, because something else happens there (validation).
     """
 
-    def __init__(self, share: float, now: float, planned: int | None = None) -> None:
-        self.share, self.planned = share, planned
+    def __init__(self, share: float, now: float, planned: int | None = None, also: tuple[int, ...] = ()) -> None:
+        self.share, self.planned, self.also = share, planned, also
         self.next = 0 if share > 0 else math.inf  # the number of finished steps after which one is sampled
         self._mark = (now, 0)  # the end of the last sampled step
         self._begun = now
@@ -66,4 +67,5 @@ class Budget:
         due = min(step + max(gap, step // THINNEST, 1), 2 * step)
         if self.planned is not None and step < self.planned - PAIR:
             due = min(due, self.planned - PAIR)
+        due = min([due, *(number for number in self.also if number > step)])
         self.next = due

@@ -14,6 +14,7 @@ from netwright.watching.budget import Budget
 from netwright.watching.hooks import Sampler
 
 LOSSES_HELD = 512  # losses that wait as tensors before they are read in one piece
+VALIDATIONS = 3  # epochs' ends that are looked at
 LOSSES_LATE = 64  # of them that go on waiting: a device may still compute them
 
 
@@ -40,7 +41,7 @@ class Course:
         self._losses: list[torch.Tensor] = []
         self._last_loss = 0  # the step of the last of them
         self.sampler = Sampler(network, optimizers, observations, failed, loss=loss, stepped=self._counted)
-        self._budget = Budget(share, time.perf_counter(), planned_steps(observations))
+        self._budget = Budget(share, time.perf_counter(), planned_steps(observations), epoch_ends(observations))
         self._begin()
 
     def step(self, loss: Any = None) -> None:
@@ -120,6 +121,14 @@ class Course:
         values = tuple(torch.stack(ready).tolist())
         step = self._last_loss - len(self._losses)
         self.observations.series.add(Measurement(probe="loss", step=step, unit="loss", values=values))
+
+
+def epoch_ends(observations: Observations) -> tuple[int, ...]:
+    """Steps after which the first epochs end, but the last of all: there networks are validated."""
+    steps, plan = planned_steps(observations), observations.plan
+    if steps is None or plan is None or not plan.epochs:
+        return ()
+    return tuple(steps // plan.epochs * number for number in range(1, min(plan.epochs, VALIDATIONS + 1)))
 
 
 def planned_steps(observations: Observations) -> int | None:
