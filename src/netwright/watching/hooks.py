@@ -149,6 +149,11 @@ class Sampler:
         self._steps_since = min(1, sample.optimizer_steps)
         if sample.mode_without_gradient is not None:
             sample.readings.put("validation-training-mode", "share", float(sample.mode_without_gradient))
+        rate = next((group.get("lr") for o in self.optimizers for group in getattr(o, "param_groups", ())), None)
+        if isinstance(rate, int | float):
+            sample.readings.put("learning-rate", "rate", float(rate))
+        elif isinstance(rate, Tensor):
+            sample.readings.add("", (("learning-rate", "rate"),), rate.detach().reshape(1).clone())
         self._tell_kept(sample)
         self._compare(sample)
         if sample.forward is None and not self._compiled:

@@ -8,6 +8,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
@@ -18,7 +19,8 @@ from netwright.observations import Observations
 from netwright.records import EpochRow, Finding, Measurement
 from netwright.repair import confirm as confirming
 from netwright.repair import replica as replicas
-from netwright.watching import networks, order, preflight
+from netwright.watching import closer, networks, order, preflight
+from netwright.watching.calls import unwrapped
 from netwright.watching.course import Course
 from netwright.watching.undisturbed import undisturbed
 
@@ -58,6 +60,7 @@ class Watch:
         self.observations = Observations()
         self._broken = False
         self._model, self._ignore, self._confirm = model, dict(ignore or {}), confirm
+        self._loss, self._train_data = loss, train_data
         optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
         self._course: Course | None = None
         self.laboratory: confirming.Laboratory | None = None
@@ -130,6 +133,17 @@ class Watch:
                 self._fail("step", error)
 
     @_harmless
+    def look_closer(self) -> None:
+        """Measure the loss's curvature and the gradient's noise at the weights of now: ``sharpness``,
+        ``condition-number``, ``gradient-noise-scale``, … Needs ``loss`` and ``train_data``; seconds, on a copy."""
+        if self._course is not None and self._loss is not None and self._train_data is not None:
+            self._course.read()
+            self._course.pause()
+            network = unwrapped(self._model)
+            closer.look(self.observations, network, self._loss, self._train_data, self.steps)
+            self._diagnosis = None
+
+    @_harmless
     def epoch(self, train: float | None = None, val: float | None = None) -> None:
         """After an epoch; higher is better."""
         if self._course is not None:
@@ -168,6 +182,12 @@ class Watch:
         """What is found by now, root causes first; suspicions are tried on a copy within the time for it."""
         return self.diagnosis().findings
 
+    def report(self, path: Path | str = "report.html") -> Path:
+        """Write what was found and seen as one HTML file that needs nothing else; returns its path."""
+        from netwright.reporting import page
+
+        return page.write_watch_report(path, self.diagnosis(), self.observations, type(self._model).__name__)
+
     def diagnosis(self) -> Diagnosis:
         """The findings and everything around them."""
         state = (self.steps, len(self.observations.epochs))
@@ -177,6 +197,11 @@ class Watch:
                 if self._course is not None:
                     self._course.read()
                     self._course.pause()  # experiments run networks of their own
+                    if self.steps:
+                        closer.compare_modes(
+                            self.observations, unwrapped(self._model), self._loss, self._train_data, self.steps,
+                            self._course.sampler.modes,
+                        )  # fmt: skip
                 diagnosis = confirming.judge_and_confirm(
                     self.observations, self.laboratory, ignore=self._ignore, seconds=self._confirm
                 )
