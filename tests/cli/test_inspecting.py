@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,27 @@ def test_a_file_of_ones_own_and_what_it_prints(says: Says, own: str) -> None:
     assert wrong.code == 2
     for words in ("conv (Conv2d)", "1x1x8x8", "3 channels", "own.py"):
         assert words in wrong.err, words
+
+
+def test_whatever_a_network_writes_stdout_is_the_answer_alone(tmp_path: Path) -> None:
+    path = tmp_path / "loud.py"
+    path.write_text(
+        "import os, subprocess\n"
+        "from torch import nn\n"
+        "class Net(nn.Linear):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(4, 4)\n"
+        "        os.write(1, b'raw\\n')\n"
+        "    def forward(self, x):\n"
+        "        print('printed')\n"
+        "        subprocess.run(['echo', 'child'])\n"
+        "        return super().forward(x)\n"
+    )
+    command = [sys.executable, "-m", "netwright", "inspect", f"{path}:Net", "--input", "4", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["totals"]["parameters"] == 20
+    assert set(done.stderr.splitlines()) == {"raw", "printed", "child"}
 
 
 def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:

@@ -180,8 +180,10 @@ def test_code_of_the_users_that_exits(says: Says, tmp_path: Path) -> None:
     (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     words = ("--network", f"{tmp_path / 'exits.py'}:Net", "--epochs", "1", "--limit", "50")
     said = says("train", "digits", *words, "--out", tmp_path / "runs", "--json")
-    assert said.code == 1
-    assert said.document["error"]["where"] == "sys.exit"
+    assert said.code == 2
+    assert said.document["error"]["where"] == str(tmp_path / "exits.py")
+    assert "SystemExit: 3" in said.document["error"]["got"]
+    assert "exits.py:2: sys.exit(3)" in said.document["error"]["got"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")

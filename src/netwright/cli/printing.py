@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
 from netwright.errors import NetwrightError
 from netwright.records import to_builtin
@@ -22,12 +23,34 @@ _stdout: IO[str] | None = None  # the real one, while everything but answers is 
 def answers_only() -> Iterator[None]:
     """Until the end, only what goes through this module reaches stdout, whatever a network of the user's prints."""
     global _stdout
-    _stdout = sys.stdout
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with _descriptor_apart(sys.stdout) as _stdout, contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
         _stdout = None
+
+
+@contextlib.contextmanager
+def _descriptor_apart(stream: TextIO) -> Iterator[TextIO]:
+    """The same output on a descriptor of its own, while 1 leads to stderr: C code and child processes write there."""
+    try:
+        stream.flush()
+        apart = os.dup(1) if stream.fileno() == 1 else -1
+        if apart >= 0:
+            os.dup2(2, 1)
+    except (OSError, ValueError, AttributeError):  # closed, or no file
+        apart = -1
+    if apart < 0:
+        yield stream
+        return
+    own = os.fdopen(apart, "w", encoding=stream.encoding, errors=stream.errors)
+    try:
+        yield own
+        own.flush()
+    finally:
+        os.dup2(apart, 1)
+        with contextlib.suppress(OSError):  # said by the flush before
+            own.close()
 
 
 def stdout() -> IO[str]:
