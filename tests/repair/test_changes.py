@@ -14,7 +14,7 @@ from netwright.observations.experiments import Change
 from netwright.repair import anatomy, changes, wording
 from netwright.repair.changes import KINDS, RefusedError, apply, rate_of, statistics
 from netwright.repair.replaying import Copy, replay, steps_of
-from trainings import mlp, spirals, training, waves
+from small_trainings import mlp, spirals, training, waves
 
 cross_entropy = nn.CrossEntropyLoss()
 

@@ -10,18 +10,15 @@ from netwright.observations import Experiment, Observations, Outcome, Plan
 from netwright.observations.experiments import Replay
 from netwright.records import EpochRow, Measurement
 from netwright.repair.confirm import BEYOND, Laboratory, judge_and_confirm
-from trainings import mlp, spirals, training, waves
+from small_trainings import mlp, spirals, training, waves
 
 cross_entropy = nn.CrossEntropyLoss()
 SLOW = experiment(change("learning-rate", 300.0))
 
 
 def laboratory(rate: float = 1e-3, epochs: int = 15, **options) -> Laboratory:
-    return Laboratory(
-        training(
-            lambda: mlp(2, 3), spirals(), cross_entropy, lambda p: torch.optim.SGD(p, rate), epochs=epochs, **options
-        )
-    )
+    made = lambda parameters: torch.optim.SGD(parameters, rate)  # noqa: E731
+    return Laboratory(training(lambda: mlp(2, 3), spirals(), cross_entropy, made, epochs=epochs, **options))
 
 
 def test_a_planted_fault_wins_and_its_proof_has_the_numbers() -> None:

@@ -13,7 +13,7 @@ from netwright.errors import UsageError
 from netwright.repair import replica as replicas
 from netwright.repair.replaying import LOOK_EVERY, Copy, replay, scored, steps_of
 from netwright.training import randomness
-from trainings import mlp, spirals, training, waves
+from small_trainings import mlp, spirals, training, waves
 
 cross_entropy = nn.CrossEntropyLoss()
 

@@ -90,7 +90,8 @@ def as_tensors(data: Data, dtype: torch.dtype, device: torch.device) -> tuple[to
             except (TypeError, ValueError) as error:
                 raise UsageError("experiments on a copy", f"{what}: {error}", "tensors or arrays of numbers") from None
             values = values.to(dtype) if values.is_floating_point() else values
-        return values.detach().to(device)
+        moved: torch.Tensor = values.detach().to(device)
+        return moved
 
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise UsageError("experiments on a copy", f"data of type {type(data).__name__}", "(inputs, targets)")

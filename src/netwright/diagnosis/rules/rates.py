@@ -56,11 +56,16 @@ def tried_rates(observations: Observations, at: Standing) -> Experiment | list[O
                 return done
             hardly_moved = direction is HIGHER and _flat(outcome)
             nothing = at.skill < NOTHING and direction is LOWER
-            if not (outcome.better or diverged or hardly_moved or nothing):
+            if not (_helps(outcome) or diverged or hardly_moved or nothing):
                 break
-        if any(outcome.better for outcome in done):
+        if any(_helps(outcome) for outcome in done):
             break
     return done
+
+
+def _helps(outcome: Outcome) -> bool:
+    """Likely better: enough to go on in this direction, not to say so."""
+    return outcome.gain is not None and outcome.gain > (outcome.noise or 0.0)
 
 
 def _flat(outcome: Outcome) -> bool:

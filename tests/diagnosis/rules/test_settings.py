@@ -1,0 +1,184 @@
+"""Rates, batches, length, capacity and penalties: planted faults are named, their healthy twins are not.
+
+Trainings are made here and run whole; the rules see facts and the outcomes of experiments, as under a watch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+from netwright.diagnosis import judging
+from netwright.diagnosis.experimenting import REPLAY
+from netwright.observations import Observations
+from netwright.observations.experiments import Outcome, Replay
+from netwright.records import EpochRow
+from netwright.repair.confirm import judge_and_confirm
+from netwright.repair.replica import Replica
+from small_trainings import facts_of, mlp, spirals, training, waves
+
+OWN = ("rates", "batches", "length", "capacity", "regularization")
+CAUSES = {
+    "learning-rate-too-high", "learning-rate-too-low", "batch-too-large", "batch-too-small", "too-few-epochs",
+    "wrong-optimizer-for-batch", "weight-decay-too-high", "over-regularized", "too-small", "too-deep",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def only_rules_about_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules of other families have tests of their own, and ask for experiments that take time."""
+    modules = [importlib.import_module(f"netwright.diagnosis.rules.{name}") for name in OWN]
+    mine = {rule: codes for rule, codes in judging.RULES.items() if rule.__module__ in {m.__name__ for m in modules}}
+    monkeypatch.setattr(judging, "RULES", mine)
+    monkeypatch.setattr(judging, "load_rules", lambda: None)
+
+
+def told(replica: Replica, **options) -> tuple[set[str], Observations]:
+    observations = facts_of(replica)
+    diagnosis = judge_and_confirm(observations, replica, seconds=60.0, **options)
+    return {finding.code for finding in diagnosis.findings if finding.severity != "note"}, observations
+
+
+def sgd(rate: float, **options) -> Callable:
+    return lambda parameters: torch.optim.SGD(parameters, rate, **options)
+
+
+def adam(rate: float, **options) -> Callable:
+    return lambda parameters: torch.optim.Adam(parameters, rate, **options)
+
+
+def classes(optimizer: Callable, make: Callable = lambda: mlp(2, 3), **options) -> Replica:
+    return training(make, spirals(), nn.CrossEntropyLoss(), optimizer, **({"epochs": 30} | options))
+
+
+def values(optimizer: Callable, make: Callable = lambda: mlp(5, 1), **options) -> Replica:
+    return training(make, waves(), nn.MSELoss(), optimizer, **({"epochs": 30} | options))
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(
+        nn.Linear(2, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3)
+    )
+
+
+def dropped(share: float) -> nn.Module:
+    first = nn.Linear(2, 32), nn.ReLU(), nn.Dropout(share)
+    return nn.Sequential(*first, nn.Linear(32, 32), nn.ReLU(), nn.Dropout(share), nn.Linear(32, 3))
+
+
+HEALTHY = {
+    "sgd": lambda: classes(sgd(0.3)),
+    "momentum": lambda: classes(sgd(0.05, momentum=0.9)),
+    "adam": lambda: classes(adam(0.01)),
+    "rmsprop": lambda: classes(lambda p: torch.optim.RMSprop(p, 0.003)),
+    "adam, batches of 8": lambda: classes(adam(0.005), batch_size=8, epochs=15),
+    "norms": lambda: classes(sgd(0.1, momentum=0.9), normed),
+    "tanh": lambda: classes(adam(0.01), lambda: mlp(2, 3, act=nn.Tanh)),
+    "regression": lambda: values(adam(0.01)),
+    "regression, sgd": lambda: values(sgd(0.05, momentum=0.9), epochs=60),
+    "a little decay": lambda: values(adam(0.01, weight_decay=1e-4)),
+    "a little dropout": lambda: classes(adam(0.01), lambda: dropped(0.1)),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_said_of_healthy_trainings(name: str) -> None:
+    found, _ = told(HEALTHY[name]())
+    assert not found & CAUSES
+
+
+FAULTY = {
+    "sgd slow": ("learning-rate-too-low", lambda: classes(sgd(1e-3))),
+    "momentum slow": ("learning-rate-too-low", lambda: classes(sgd(1e-4, momentum=0.9))),
+    "adam slow": ("learning-rate-too-low", lambda: classes(adam(1e-5))),
+    "regression slow": ("learning-rate-too-low", lambda: values(sgd(1e-4))),
+    "sgd wild": ("learning-rate-too-high", lambda: classes(sgd(30.0))),
+    "adam wild": ("learning-rate-too-high", lambda: classes(adam(1.0))),
+    "regression diverges": ("learning-rate-too-high", lambda: values(sgd(2.0))),
+    "decay": ("weight-decay-too-high", lambda: values(adam(0.01, weight_decay=0.3))),
+    "dropout": ("over-regularized", lambda: classes(adam(0.01), lambda: dropped(0.9))),
+    "rprop": ("wrong-optimizer-for-batch", lambda: classes(lambda p: torch.optim.Rprop(p, 0.01), batch_size=8)),
+    "few epochs": ("too-few-epochs", lambda: classes(adam(0.003), epochs=1)),
+    "narrow": ("too-small", lambda: classes(adam(0.02), lambda: mlp(2, 3, width=2), epochs=60)),
+    "deep": ("too-deep", lambda: classes(adam(0.01), lambda: mlp(2, 3, width=8, hidden=14, act=nn.Sigmoid), epochs=20)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_planted_fault_is_named_and_confirmed(name: str) -> None:
+    code, make = FAULTY[name]
+    observations = facts_of(replica := make())
+    diagnosis = judge_and_confirm(observations, replica, seconds=60.0)
+    found = {finding.code: finding for finding in diagnosis.findings if finding.severity != "note"}
+    accepted = {code, "learning-rate-too-low"} if code == "too-few-epochs" else {code}
+    assert accepted & set(found), {name: (o.skills, o.failed) for name, o in observations.outcomes.items()}
+    assert all("→" in found[one].confirmed_by for one in accepted & set(found))
+
+
+def test_inputs_of_a_wrong_scale_are_the_root_and_a_rate_says_so() -> None:
+    """Inputs a hundred times too large make every rate too high: standardising repairs as much as a lower rate."""
+    train, held_out = waves()
+    data = (100 * train[0], train[1]), (100 * held_out[0], held_out[1])
+    replica = training(lambda: mlp(5, 1), data, nn.MSELoss(), sgd(0.05), epochs=30)
+    observations = facts_of(replica)
+    diagnosis = judge_and_confirm(observations, replica, seconds=60.0)
+    rates = [finding for finding in diagnosis.findings if finding.code.startswith("learning-rate")]
+    assert all(finding.because_of == "input-not-normalized" for finding in rates)
+    assert observations.outcomes["standardize-inputs"].better
+
+
+def test_wild_weights_are_the_root_and_the_rate_is_a_note() -> None:
+    def make() -> nn.Module:
+        network = mlp(2, 3)
+        for module in network:
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, 0, 20)
+        return network
+
+    found, _ = told(classes(sgd(0.3), make))
+    assert "learning-rate-too-high" not in found
+    assert "learning-rate-too-low" not in found
+
+
+def test_a_cut_replay_of_a_long_healthy_training_is_no_finding() -> None:
+    found, observations = told(classes(adam(0.01), epochs=30))
+    assert observations.outcomes["replay"].baseline.steps == observations.outcomes["replay"].baseline.planned
+    assert not found
+
+
+# ---------------------------------------------------------------------------------------------- symptoms
+
+
+def curve(scores: list[float], train: list[float], uncertainty: float = 0.02) -> Observations:
+    replay = Replay(
+        steps=9, losses=(1.0, 0.5), score=0.9, chance=0.1, uncertainty=uncertainty, first_loss=2.3, last_loss=0.1
+    )
+    observations = Observations()
+    observations.outcomes["replay"] = Outcome(experiment=REPLAY, baseline=replay, changed=replay, skills=(0.99, 0.99))
+    for epoch, pair in enumerate(zip(scores, train), 1):
+        for split, value in zip(("validation", "train"), pair):
+            observations.epochs.append(EpochRow(epoch=epoch, step=epoch, split=split, metrics={"score": value}))
+    return observations
+
+
+def symptoms(observations: Observations) -> set[str]:
+    return {finding.code for finding in judging.judge(observations).findings}
+
+
+def test_not_learning_is_neither_part_above_a_constant() -> None:
+    assert "not-learning" in symptoms(curve([0.1, 0.12, 0.09], [0.1, 0.1, 0.11]))
+    assert "not-learning" not in symptoms(curve([0.1, 0.12, 0.09], [0.3, 0.6, 0.9]))
+    assert "not-learning" not in symptoms(curve([0.1, 0.5, 0.8], [0.1, 0.1, 0.11]))
+
+
+def test_overfitting_falls_back_beyond_the_noise_while_training_goes_on() -> None:
+    up = [0.5 + 0.05 * epoch for epoch in range(10)]
+    back = [0.5, 0.6, 0.7, 0.8, 0.8, 0.78, 0.72, 0.66, 0.6, 0.58]
+    assert "overfitting" in symptoms(curve(back, up))
+    assert "overfitting" not in symptoms(curve(back, up, uncertainty=0.08))
+    assert "overfitting" not in symptoms(curve(up, up))
+    assert "overfitting" not in symptoms(curve(back, back))
