@@ -27,7 +27,7 @@ RECIPE = override(
     {
         "data.source": "digits", "data.limit": 320, "network.name": "mlp", "network.width": 16, "network.dropout": 0.2,
         "network.depth": 1, "train.epochs": 3, "train.batch_size": 16, "augment.shift": 0.1, "augment.noise": 0.1,
-        "train.layout": "contiguous",
+        "train.layout": "contiguous", "watch.confirm": 0,
         "train.threads": 1, "train.checkpoint_seconds": 0.03,
     },
 )  # fmt: skip

@@ -88,7 +88,7 @@ def test_a_rule_that_fails_is_one_warning_and_the_training_goes_on(tmp_path: Pat
         raise ZeroDivisionError("of a rule")
         yield
 
-    only((("leak",), broken))
+    only((("leak",), broken), (("plateau", "dead-units"), lambda observations: iter(())))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         run = train(tmp_path)
@@ -96,6 +96,9 @@ def test_a_rule_that_fails_is_one_warning_and_the_training_goes_on(tmp_path: Pat
     assert len(told) == 1
     assert "ZeroDivisionError: of a rule" in told[0]
     assert run.files.current()["finished"]
+    assert run.diagnosis is not None
+    assert run.diagnosis.checked == ("plateau", "dead-units"), "the others are asked all the same"
+    assert any("ZeroDivisionError" in why for why in run.diagnosis.unseen.values())
 
 
 def test_a_watch_that_cannot_begin_is_one_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

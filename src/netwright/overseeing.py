@@ -36,6 +36,7 @@ from netwright.watching import Watch
 # and to try suspicions on, and a small share of what a training takes in memory.
 MOST_BYTES, FEWEST = 32_000_000, 512
 GLANCE_SECONDS, GLANCE_SHARE = 2.0, 0.005  # between two judgements: the least, and the share of the time for judging
+LEAST_SECONDS = 2.0  # for experiments, however short the training was
 EARLIEST = 20  # steps before the first judgement while it trains: they are all looked at
 
 
@@ -126,9 +127,12 @@ class Overseer:
         self.watch.close()
         self.flush()
 
-    def conclude(self, replay: Replay | None = None) -> None:
-        """Judge for good: suspicions are tried on copies. ``replay``: the training itself, where it was finished."""
+    def conclude(self, seconds: float, replay: Replay | None = None) -> None:
+        """Judge for good: suspicions are tried on copies, for no longer than the training took (``seconds``).
+
+        ``replay``: the training itself, where it was finished."""
         began = time.monotonic()
+        self.watch.confirm = min(self.watch.confirm, max(LEAST_SECONDS, seconds))
         with self.watch.harmless("findings"):
             observations = self.watch.observations
             observations.finished = True

@@ -455,11 +455,11 @@ def _carry_out(
             overseer.look_no_longer()
         metrics = _finish(run, recipe, job, sources, log, state)
         if overseer is not None:
-            overseer.conclude(_own_replay(overseer.watch.observations, metrics, sources, recipe))
+            overseer.conclude(state.seconds, _own_replay(overseer.watch.observations, metrics, sources))
     except DivergedError:
         if overseer is not None:
             overseer.look_no_longer()
-            overseer.conclude()
+            overseer.conclude(state.seconds)
         raise
     finally:
         if overseer is not None:
@@ -504,9 +504,7 @@ def _overseer(
     return overseer
 
 
-def _own_replay(
-    observations: Observations, metrics: dict[str, dict[str, float]], sources: Sources, recipe: Recipe
-) -> Replay | None:
+def _own_replay(observations: Observations, metrics: dict[str, dict[str, float]], sources: Sources) -> Replay | None:
     if sources.examples is None or "validation" not in sources.examples.parts:
         return None
     targets = sources.examples.parts["validation"].part_targets()

@@ -18,7 +18,8 @@ Language = Literal["en", "zh"]
 
 class Entry(Record, frozen=True, kw_only=True):
     """One code. ``kind``: a symptom says how a training looks, a cause why, a fact what holds without being harmful by
-    itself. ``remedies`` in the order in which to try them; ``see``: codes to read beside it."""
+    itself. ``remedies`` in the order in which to try them; ``see``: codes to read beside it; ``needs``: what has to be
+    seen (`judging.seen`) before it can be said that it was not found."""
 
     code: str
     family: Literal["data", "network", "optimisation", "training"]
@@ -27,6 +28,7 @@ class Entry(Record, frozen=True, kw_only=True):
     looks: str
     cause: str
     remedies: tuple[str, ...]
+    needs: tuple[str, ...] = ()
     formula: str = ""
     source: str
     see: tuple[str, ...] = ()

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Mapping
 
+from netwright.diagnosis import catalogue, telling
 from netwright.diagnosis import rules as families
-from netwright.diagnosis import telling
-from netwright.diagnosis.registry import RULES
+from netwright.diagnosis.registry import RULES, Rule
 from netwright.observations import Experiment, Observations
 from netwright.records import Finding, Record
 
+_WARNED: set[str] = set()  # rules that failed in this process
 SEVERITIES = {"error": 0, "warning": 1, "note": 2}
 
 
 class Diagnosis(Record, frozen=True, kw_only=True):
     """``findings``: root causes first, each before what follows from it. ``healthy``: nothing at warning or above.
 
-    ``checked``: the codes whose rules ran and said nothing. ``silenced``: findings that ``ignore`` names.
+    ``checked``: the codes whose rules had what they need and said nothing; ``unchecked``: what the others lacked.
+    ``silenced``: findings that ``ignore`` names.
     ``wanted``: experiments that would tell more, the most telling first. ``unseen``: what could not be seen, and why.
     """
 
     findings: tuple[Finding, ...] = ()
     healthy: bool = True
     checked: tuple[str, ...] = ()
+    unchecked: dict[str, tuple[str, ...]] = {}
     silenced: tuple[Finding, ...] = ()
     wanted: tuple[Experiment, ...] = ()
     unseen: dict[str, str] = {}
@@ -45,9 +49,10 @@ def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -
     found: list[Finding] = []
     wanted: dict[str, Experiment] = {}
     checked: list[str] = []
+    failed: dict[str, str] = {}
     for rule, codes in RULES.items():
         told = set()
-        for answer in rule(observations):
+        for answer in _answers(rule, observations, failed):
             if isinstance(answer, Experiment):
                 if answer.name not in observations.outcomes:
                     kept = wanted.setdefault(answer.name, answer)
@@ -55,17 +60,56 @@ def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -
             else:
                 found.append(answer)
                 told.add(answer.code)
-        checked += [code for code in codes if code not in told]
+        checked += [code for code in codes if code not in told and _name(rule) not in failed]
+    there = seen(observations)
+    needs = {code: entry.needs for code, entry in catalogue.entries().items()}
+    lacking = {code: tuple(need for need in needs.get(code, ()) if need not in there) for code in checked}
     silenced = [_silenced(finding, ignore[finding.code]) for finding in found if ignore and finding.code in ignore]
     open_findings = [finding for finding in found if not (ignore and finding.code in ignore)]
     return Diagnosis(
         findings=tuple(in_order(open_findings)),
         healthy=not any(finding.severity != "note" for finding in open_findings),
-        checked=tuple(dict.fromkeys(checked)),
+        checked=tuple(code for code, lacks in lacking.items() if not lacks),
+        unchecked={code: lacks for code, lacks in lacking.items() if lacks},
         silenced=tuple(silenced),
         wanted=tuple(sorted(wanted.values(), key=lambda experiment: -experiment.worth)),
-        unseen=dict(observations.unseen),
+        unseen={**observations.unseen, **failed},
     )
+
+
+def seen(observations: Observations) -> set[str]:
+    """What there is to judge by, in the words of the catalogue's ``needs``."""
+    data, network = observations.data, observations.network
+    parts = {
+        "data": data is not None and data.inputs is not None,
+        "validation": data is not None and data.validation_inputs is not None,
+        "network": network is not None and bool(network.layers),
+        "loss": observations.loss is not None,
+        "optimizer": observations.optimizer is not None,
+        "initial": observations.initial is not None,
+        "steps": any(series.steps for _, _, series in observations.series),
+        "epochs": bool(observations.epochs),
+        "experiments": any(not outcome.failed for outcome in observations.outcomes.values()),
+        "curvature": bool(observations.series.get("sharpness").steps),
+    }
+    return {name for name, there in parts.items() if there}
+
+
+def _name(rule: Rule) -> str:
+    return f"rule {rule.__module__.rpartition('.')[2]}.{rule.__name__}"
+
+
+def _answers(rule: Rule, observations: Observations, failed: dict[str, str]) -> list[Finding | Experiment]:
+    """What a rule says; one that fails is named among what could not be seen, with one warning, and says nothing."""
+    try:
+        return list(rule(observations))
+    except Exception as error:
+        name = _name(rule)
+        failed[name] = f"{type(error).__name__}: {error}"
+        if name not in _WARNED:
+            _WARNED.add(name)
+            warnings.warn(f"netwright: {name} failed: {failed[name]}", stacklevel=2)
+        return []
 
 
 def _silenced(finding: Finding, reason: str) -> Finding:

@@ -60,7 +60,7 @@ def lines(finding: Finding, depth: int = 0) -> list[Line]:
     if finding.confirmed_by:
         told.append(Line(f"{start}  confirmed: {finding.confirmed_by}"))
     for remedy in finding.remedies if not depth else ():
-        change = " ".join(f"--set {key}={value}" for key, value in remedy.change.items())
+        change = " ".join(f"--set {key}={value}" for key, value in remedy.change.items() if "." in key)  # recipe keys
         told.append(Line(f"{start}  try {remedy.text}{f'  {change}' if change else ''}"))
     return told
 
@@ -112,5 +112,8 @@ def whole(diagnosis: Diagnosis) -> list[Line]:
     ]
     if diagnosis.checked:
         told.append(Line("checked and not found: " + ", ".join(diagnosis.checked[:SHOWN_CODES]), "dim"))
+    if diagnosis.unchecked:
+        reasons = sorted({need for lacks in diagnosis.unchecked.values() for need in lacks})
+        told.append(Line(f"not checked, for want of {', '.join(reasons)}: {', '.join(diagnosis.unchecked)}", "dim"))
     told += [Line(f"not seen: {what} ({why})", "dim") for what, why in diagnosis.unseen.items()]
     return told

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import RunError
+from netwright.observations import Observations, keeping
 from netwright.preprocess.records import InputFile
 from netwright.recipe import Recipe
 from netwright.records import EpochRow, Finding, RunSummary
@@ -72,6 +74,9 @@ class Contents:
     epochs: list[EpochRow] = dataclasses.field(default_factory=list)
     series: dict[str, tuple[list[int], list[float]]] = dataclasses.field(default_factory=dict)
     findings: list[Finding] = dataclasses.field(default_factory=list)
+    diagnosis: Diagnosis | None = None
+    observations: Observations | None = None
+    looking: dict[str, float] = dataclasses.field(default_factory=dict)  # seconds spent beside the training
     confusion: Confusion | None = None
     scatter: list[Scatter] = dataclasses.field(default_factory=list)
     mistakes: list[ExampleCard] = dataclasses.field(default_factory=list)
@@ -131,6 +136,7 @@ def _read_rows(contents: Contents, reader: Reader) -> None:
         empty: tuple[list[int], list[float]] = ([], [])
         contents.series[name] = contents.attempt(f"{name} of each step", partial(reader.series, name), empty)
     contents.findings = contents.attempt("findings", reader.findings, [])
+    _read_health(contents, reader)
     raw = {name: contents.attempt(name, partial(reader.detail, name), None) for name in DETAILS}
     if raw["confusion"] is not None:
         contents.confusion = contents.attempt("confusion", lambda: _confusion(raw["confusion"]), None)
@@ -139,6 +145,20 @@ def _read_rows(contents: Contents, reader: Reader) -> None:
         contents.scatter = contents.attempt("scatter", lambda: [_scatter(each) for each in listed], [])
     contents.mistakes = contents.attempt("mistakes", lambda: _cards(raw["mistakes"]), [])
     contents.examples = contents.attempt("examples", lambda: _cards(raw["examples"]), [])
+
+
+def _read_health(contents: Contents, reader: Reader) -> None:
+    kept = contents.attempt("health", partial(reader.detail, keeping.DIAGNOSIS), None)
+    if kept is None:
+        return
+    contents.diagnosis = contents.attempt("health", lambda: Diagnosis.from_dict(kept), None)
+    if contents.diagnosis is not None:
+        contents.findings = [*contents.diagnosis.findings, *contents.diagnosis.silenced]
+    run = RunDirectory(contents.directory)
+    contents.observations = contents.attempt("measurements", lambda: keeping.read(run), None)
+    for name, detail, key in (("preflight", "watched", "preflight_seconds"), ("experiments", "concluded", "seconds")):
+        spent = contents.attempt("health", partial(reader.detail, detail), None)
+        contents.looking[name] = float(spent.get(key, 0.0)) if isinstance(spent, dict) else 0.0
 
 
 def _repaired(contents: Contents, state: str) -> RunSummary:

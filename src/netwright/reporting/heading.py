@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
+from netwright.diagnosis import catalogue
+from netwright.diagnosis.judging import in_order
+from netwright.diagnosis.telling import depths, title
 from netwright.records import Finding
 from netwright.reporting import formatting, sentences
 from netwright.reporting.contents import Confusion, Contents
@@ -19,7 +23,7 @@ STATES = {
     "empty": "no epoch finished yet",
     "damaged": "damaged",
 }
-SEVERITY_ORDER = {"error": 0, "warning": 1, "note": 2}
+DEEPEST = 3  # levels by which a consequence is moved in
 
 
 def head(contents: Contents) -> Section:
@@ -110,13 +114,18 @@ def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, flo
 
 
 def findings(contents: Contents) -> Section | None:
-    """Root causes first, each followed by what it explains; silenced ones by their names."""
-    if not contents.findings:
+    """What was judged last, or else what was found while it trained."""
+    return list_findings(contents.findings, numbered=contents.diagnosis is not None)
+
+
+def list_findings(found: Sequence[Finding], *, numbered: bool) -> Section | None:
+    """Root causes first, each followed by what it explains; silenced ones by their names. ``numbered``: as pins are."""
+    if not found:
         return None
-    latest = list({(each.code, each.layer, each.where): each for each in contents.findings}.values())
-    active = [finding for finding in latest if not finding.ignored]
+    latest = list({(each.code, each.layer, each.where): each for each in found}.values())
+    active = in_order([finding for finding in latest if not finding.ignored])
     codes = {finding.code for finding in active}
-    active.sort(key=lambda each: (each.because_of in codes, SEVERITY_ORDER[each.severity], -each.confidence))
+    deep = depths(active)
     silenced = [f"{each.code} ({formatting.clipped(each.ignored, 120)})" for each in latest if each.ignored]
     roots = sum(each.because_of not in codes for each in active)
     lead = f"{formatting.plural(len(active), 'finding')}." if active else "Nothing beyond what the recipe silences."
@@ -124,7 +133,10 @@ def findings(contents: Contents) -> Section | None:
         lead = f"{formatting.plural(len(active), 'finding')}; root causes ({roots}) come first."
     return {
         "lead": lead,
-        "shown": [_finding(each) for each in active[:FINDINGS_SHOWN]],
+        "shown": [
+            _finding(each) | {"depth": min(depth, DEEPEST), "number": number if numbered else 0}
+            for number, (each, depth) in enumerate(zip(active[:FINDINGS_SHOWN], deep, strict=False), 1)
+        ],
         "more": max(0, len(active) - FINDINGS_SHOWN),
         "silenced": silenced[:FINDINGS_SHOWN],
     }
@@ -144,6 +156,8 @@ def _finding(finding: Finding) -> Section:
         remedies.append({"text": formatting.clipped(remedy.text, 400), "changes": changes})
     return {
         "code": formatting.clipped(finding.code, 80),
+        "title": formatting.clipped(title(finding), 120),
+        "more": _explained(finding.code),
         "severity": finding.severity,
         "where": formatting.clipped(finding.where, 200),
         "layer": formatting.clipped(finding.layer, 120) if finding.layer != finding.where else "",
@@ -154,3 +168,9 @@ def _finding(finding: Finding) -> Section:
         "remedies": remedies,
         "confirmed": formatting.clipped(finding.confirmed_by, 300),
     }
+
+
+def _explained(code: str) -> Section | None:
+    """What the catalogue says of a code, beside what was seen here."""
+    entry = catalogue.entries().get(code)
+    return entry.to_dict() if entry else None

@@ -13,8 +13,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from netwright import __version__, files
+from netwright.diagnosis.judging import Diagnosis
+from netwright.observations import Observations
 from netwright.reporting import contents as reading
-from netwright.reporting import sections
+from netwright.reporting import formatting, sections
+from netwright.reporting.heading import list_findings
+from netwright.reporting.health import health
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
@@ -34,9 +38,33 @@ def write_report(directory: Path | str, *, state: str = "") -> Path:
 
 def render(contents: reading.Contents) -> str:
     """The page."""
+    return _render(sections.sections(contents))
+
+
+def write_watch_report(path: Path | str, diagnosis: Diagnosis, observations: Observations, title: str) -> Path:
+    """The page of a training in someone else's loop: its health alone."""
+    steps = max((series.steps[-1] for _, _, series in observations.series if series.steps), default=0)
+    facts = observations.network
+    shown = health(diagnosis, observations, {})
+    made = dict.fromkeys(("learning", "classes", "values", "mistakes", "data", "recipe", "environment"))
+    known = [{"value": formatting.count(steps), "label": "steps seen", "note": ""}]
+    if facts is not None:
+        known.append({"value": formatting.count(facts.parameters), "label": "parameters", "note": ""})
+    head = {
+        "name": title, "state": "finished", "state_text": "", "started": "", "headline": shown["sentence"],
+        "headline_html": "", "facts": known,
+    }  # fmt: skip
+    found = list_findings([*diagnosis.findings, *diagnosis.silenced], numbered=True)
+    page = _render({**made, "head": head, "health": {**shown, "sentence": ""}, "findings": found, "missing": []})
+    path = Path(path)
+    files.replace_file(path, page, "another place")
+    return path
+
+
+def _render(shown: dict[str, Any]) -> str:
     style, script = _asset("report.css"), _asset("report.js")
     page: str = _template().render(
-        **sections.sections(contents),
+        **shown,
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

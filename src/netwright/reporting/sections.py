@@ -12,6 +12,7 @@ from functools import partial
 from netwright.reporting.contents import Contents
 from netwright.reporting.exhibits import data, environment, mistakes, recipe
 from netwright.reporting.heading import findings, head
+from netwright.reporting.health import health
 from netwright.reporting.measures import classes, learning, values
 from netwright.reporting.pieces import Section
 
@@ -27,6 +28,7 @@ def sections(contents: Contents) -> Section:
     """Everything the template shows, by name; a section that is not there is None."""
     makers: dict[str, tuple[str, Callable[[Contents], Section | None]]] = {
         "head": ("headline", head),
+        "health": ("health", _health),
         "findings": ("findings", findings),
         "learning": ("learning curves", learning),
         "classes": ("confusion", classes),
@@ -42,6 +44,12 @@ def sections(contents: Contents) -> Section:
     made["head"] = made["head"] or {"name": contents.directory.name, "headline": contents.directory.name, "facts": []}
     made["missing"] = missing(contents, made)
     return made
+
+
+def _health(contents: Contents) -> Section | None:
+    if contents.diagnosis is None:
+        return None
+    return health(contents.diagnosis, contents.observations, contents.looking)
 
 
 def missing(contents: Contents, made: Section) -> list[Section]:

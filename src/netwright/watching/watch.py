@@ -59,7 +59,7 @@ class Watch:
     ) -> None:
         self.observations = Observations()
         self._broken = False
-        self._model, self._ignore, self._confirm = model, dict(ignore or {}), confirm
+        self._model, self._ignore, self.confirm = model, dict(ignore or {}), confirm
         self._loss, self._train_data = loss, train_data
         optimizers = list(optimizer) if isinstance(optimizer, list | tuple) else [optimizer] if optimizer else []
         self._course: Course | None = None
@@ -87,6 +87,17 @@ class Watch:
     def steps(self) -> int:
         """Steps of the optimiser so far."""
         return self._course.steps if self._course is not None else 0
+
+    @property
+    def network(self) -> Any:
+        """What is watched, without the wrappers of `torch.compile` and of several processes."""
+        return unwrapped(self._model)
+
+    @_harmless
+    def adopt(self, optimizer: Any) -> None:
+        """One more optimiser steps the network."""
+        if self._course is not None:
+            self._course.sampler.adopt(optimizer)
 
     def close(self) -> None:
         """Look no longer; what was seen is kept."""
@@ -139,8 +150,7 @@ class Watch:
         if self._course is not None and self._loss is not None and self._train_data is not None:
             self._course.read()
             self._course.pause()
-            network = unwrapped(self._model)
-            closer.look(self.observations, network, self._loss, self._train_data, self.steps)
+            closer.look(self.observations, self.network, self._loss, self._train_data, self.steps)
             self._diagnosis = None
 
     @_harmless
@@ -199,11 +209,11 @@ class Watch:
                     self._course.pause()  # experiments run networks of their own
                     if self.steps:
                         closer.compare_modes(
-                            self.observations, unwrapped(self._model), self._loss, self._train_data, self.steps,
+                            self.observations, self.network, self._loss, self._train_data, self.steps,
                             self._course.sampler.modes,
                         )  # fmt: skip
                 diagnosis = confirming.judge_and_confirm(
-                    self.observations, self.laboratory, ignore=self._ignore, seconds=self._confirm
+                    self.observations, self.laboratory, ignore=self._ignore, seconds=self.confirm
                 )
             self._diagnosis = (state, diagnosis)
         return self._diagnosis[1]

@@ -45,7 +45,7 @@
 
   function titled(target) {
     if (!target.closest) return null;
-    var cell = target.closest(".matrix [title], .matrix [data-tip], .classes th[title], .classes th[data-tip]");
+    var cell = target.closest(".matrix [title], .matrix [data-tip], .classes th[title], .classes th[data-tip], .map [title], .map [data-tip], .fine [title], .fine [data-tip]");
     if (cell) {
       if (cell.title) { cell.dataset.tip = cell.title; cell.removeAttribute("title"); }
       return cell.dataset.tip;
@@ -100,7 +100,23 @@
     pinned = function () { svg.cross.setAttribute("width", 0); };
   }
 
+  // ---- the maps of layers and steps
+
+  function readMap(svg, event) {
+    var table = svg.closest("table"), data = table.readings || (table.readings = JSON.parse(table.dataset.map));
+    var box = svg.getBoundingClientRect(), row = svg.closest("tr").rowIndex, steps = data[2];
+    var column = Math.max(0, Math.min(steps.length - 1, Math.floor((event.clientX - box.left) / box.width * steps.length)));
+    var value = data[4][row][column], text = value === null ? "not a number, or not looked at" : Number(value.toPrecision(3)) + "";
+    if (!svg.cross) { svg.cross = element("rect", { "class": "here", y: 0, height: 1 }); svg.append(svg.cross); }
+    svg.cross.setAttribute("x", column);
+    svg.cross.setAttribute("width", 1);
+    show(event, data[3][row], [["step " + steps[column], ""], [data[0], text + (data[1] && value !== null ? " " + data[1] : "")]]);
+    pinned = function () { svg.cross.setAttribute("width", 0); };
+  }
+
   function follow(event) {
+    var strip = event.target.closest && event.target.closest(".map td > svg");
+    if (strip) { if (pinned) { pinned(); pinned = null; } readMap(strip, event); return; }
     var svg = event.target.closest && event.target.closest("svg.chart"), text = titled(event.target);
     if (text) show(event, "", [[text]]);
     else if (svg && svg.dataset.lines) readLines(svg, event);
