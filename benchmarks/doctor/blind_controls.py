@@ -15,7 +15,7 @@ CONTROLS = [
             data="half_noise", network="dense 16 tanh, dense 1",
             loss="mse", optimizer="adam", lr=0.003, batch=32, epochs=12, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.374, 0.419),
     ),
     Control(
         id="temperatures-mlp",
@@ -23,7 +23,7 @@ CONTROLS = [
             data="temperatures", network="dense 16 relu, dense 1",
             loss="mse", optimizer="adam", lr=0.003, batch=32, epochs=8, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.656, 0.661),
     ),
     Control(
         id="next-letter-transformer",
@@ -31,7 +31,7 @@ CONTROLS = [
             data="next_letter", network="embedding 40 32, positions, transformer 4 64, last, dense 40",
             loss="cross_entropy", optimizer="adamw", lr=0.003, batch=64, epochs=8, metric="accuracy", init="torch", weight_decay=0.01,
         ),
-        measured=(),
+        measured=(0.307, 0.296),
     ),
     Control(
         id="cifar-residual-norm",
@@ -40,7 +40,7 @@ CONTROLS = [
             loss="cross_entropy", optimizer="sgd", lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4, batch=64, epochs=7,
             metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.445, 0.447),
     ),
     # ------------------------------------------------------------------------- data that look odd
     Control(
@@ -49,7 +49,7 @@ CONTROLS = [
             data="adult", network="dense 32 relu, dense 1 sigmoid",
             loss="bce", optimizer="adam", lr=0.001, batch=64, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.842, 0.834),
     ),
     Control(
         id="adult-zeros-and-ones",
@@ -57,7 +57,7 @@ CONTROLS = [
             data="adult", data_options=dict(numbers="binned", target="index"), network="dense 24 relu, dense 2",
             loss="cross_entropy", optimizer="adam", lr=0.001, batch=64, epochs=5, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.828, 0.834),
     ),
     Control(
         id="wine-small",
@@ -65,7 +65,7 @@ CONTROLS = [
             data="wine", network="dense 12 tanh, dense 3",
             loss="cross_entropy", optimizer="sgd", lr=0.1, batch=16, epochs=25, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(1.0, 1.0),
     ),
     Control(
         id="four-constant-columns",
@@ -73,7 +73,7 @@ CONTROLS = [
             data="constant_columns", network="dense 32 relu, dense 16 relu, dense 2",
             loss="cross_entropy", optimizer="adam", lr=0.005, batch=32, epochs=15, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.956, 0.964),
     ),
     Control(
         id="oil-in-order-of-time",
@@ -81,7 +81,7 @@ CONTROLS = [
             data="transformer_oil", data_options=dict(in_order=True), network="lstm 16, dense 1",
             loss="mse", optimizer="adam", lr=0.003, batch=64, epochs=8, metric="r2", init="torch", shuffle=False,
         ),
-        measured=(),
+        measured=(0.947, 0.951),
     ),
     Control(
         id="reviews-words",
@@ -89,7 +89,7 @@ CONTROLS = [
             data="reviews", network="dropout 0.5, dense 8 relu, dropout 0.5, dense 1 sigmoid",
             loss="binary_crossentropy", optimizer="adam", lr=0.001, batch=32, epochs=8, metric="accuracy",
         ),
-        measured=(),
+        measured=(0.742, 0.775),
     ),
     # ------------------------------------------------------------------------- outputs and losses that fit
     Control(
@@ -98,7 +98,7 @@ CONTROLS = [
             data="digits", network="dense 10",
             loss="cross_entropy", optimizer="sgd", lr=0.05, batch=32, epochs=10, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.943, 0.948),
     ),
     Control(
         id="tags-multilabel",
@@ -106,7 +106,7 @@ CONTROLS = [
             data="tags", network="dense 64 relu, dense 6 sigmoid",
             loss="bce", optimizer="adam", lr=0.003, batch=32, epochs=15, metric="elementwise", init="torch",
         ),
-        measured=(),
+        measured=(0.918, 0.916),
     ),
     Control(
         id="autoencoder-digits",
@@ -114,7 +114,7 @@ CONTROLS = [
             data="digit_copies", network="dense 48 relu, dense 12, dense 48 relu, dense 64 sigmoid",
             loss="bce", optimizer="adam", lr=0.003, batch=32, epochs=15, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.862, 0.872),
     ),
     Control(
         id="shares-sigmoid-mse",
@@ -122,7 +122,7 @@ CONTROLS = [
             data="shares", network="dense 32 relu, dense 32 relu, dense 1 sigmoid",
             loss="mse", optimizer="adam", lr=0.005, batch=32, epochs=15, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.983, 0.98),
     ),
     Control(
         id="durations-softplus",
@@ -130,7 +130,7 @@ CONTROLS = [
             data="durations", network="dense 32 elu, dense 32 elu, dense 1 softplus",
             loss="huber", optimizer="adam", lr=0.005, batch=32, epochs=15, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.96, 0.948),
     ),
     Control(
         id="waves-tanh-output",
@@ -138,7 +138,7 @@ CONTROLS = [
             data="waves", data_options=dict(bound=0.9), network="dense 64 tanh, dense 64 tanh, dense 1 tanh",
             loss="mse", optimizer="adam", lr=0.005, batch=32, epochs=25, metric="r2", init="torch",
         ),
-        measured=(),
+        measured=(0.923, 0.906),
     ),
     Control(
         id="fashion-softmax-keras",
@@ -147,7 +147,7 @@ CONTROLS = [
             network="conv 8 3 relu pad=1, pool 2, conv 16 3 relu pad=1, pool 2, flatten, dense 32 relu, dense 10 softmax",
             loss="categorical_crossentropy", optimizer="adadelta", lr=1.0, batch=64, epochs=7, metric="accuracy",
         ),
-        measured=(),
+        measured=(0.772, 0.744),
     ),
     Control(
         id="fashion-smoothed-labels",
@@ -155,7 +155,7 @@ CONTROLS = [
             data="fashion", data_options=dict(standard=True), network="dense 64 gelu, dense 32 gelu, dense 10",
             loss="smoothed_cross_entropy", optimizer="adamw", lr=0.001, batch=64, epochs=5, metric="accuracy", init="torch", weight_decay=0.01,
         ),
-        measured=(),
+        measured=(0.806, 0.81),
     ),
     # ------------------------------------------------------------------------- networks
     Control(
@@ -165,7 +165,7 @@ CONTROLS = [
             network="dense 256 relu, dropout 0.5, dense 128 relu, dropout 0.5, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.001, batch=64, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.805, 0.806),
     ),
     Control(
         id="fashion-residual-twenty",
@@ -173,7 +173,7 @@ CONTROLS = [
             data="fashion", data_options=dict(standard=True), network="dense 32, 20x res 32 relu layernorm, layernorm, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.001, batch=64, epochs=4, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.79, 0.811),
     ),
     Control(
         id="selu-ten",
@@ -181,7 +181,7 @@ CONTROLS = [
             data="spirals", network="8x dense 32 selu, dense 3",
             loss="cross_entropy", optimizer="adam", lr=0.002, batch=32, epochs=20, metric="accuracy",
         ),
-        measured=(),
+        measured=(1.0, 1.0),
     ),
     Control(
         id="fashion-third-inactive",
@@ -189,7 +189,7 @@ CONTROLS = [
             data="fashion", data_options=dict(standard=True), network="dense 128 relu bias=-1.5, dense 64 relu bias=-0.5, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.001, batch=64, epochs=6, metric="accuracy", init="he",
         ),
-        measured=(),
+        measured=(0.812, 0.821),
     ),
     Control(
         id="languages-gru",
@@ -197,7 +197,7 @@ CONTROLS = [
             data="languages", network="embedding 48 12, gru 24, dense 3",
             loss="cross_entropy", optimizer="rmsprop", lr=0.003, batch=32, epochs=5, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.97, 0.97),
     ),
     Control(
         id="languages-embedding-mean",
@@ -205,7 +205,7 @@ CONTROLS = [
             data="languages", network="embedding 48 16, mean, dense 16 relu, dense 3",
             loss="cross_entropy", optimizer="adam", lr=0.01, batch=32, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.95, 0.95),
     ),
     Control(
         id="languages-transformer",
@@ -213,7 +213,7 @@ CONTROLS = [
             data="languages", network="embedding 48 24, positions, transformer 2 48, transformer 2 48, mean, dense 3",
             loss="cross_entropy", optimizer="adamw", lr=0.002, batch=64, epochs=4, metric="accuracy", init="torch", weight_decay=0.01,
         ),
-        measured=(),
+        measured=(0.972, 0.97),
     ),
     Control(
         id="speech-conv1d-norm",
@@ -221,7 +221,7 @@ CONTROLS = [
             data="speech", network="conv1d 32 5 pad=2, batchnorm, act relu, conv1d 32 5 stride=2, batchnorm, act relu, gap, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.002, batch=32, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.993, 0.953),
         tolerated=("bias-before-norm",),
     ),
     Control(
@@ -230,7 +230,7 @@ CONTROLS = [
             data="speech", data_options=dict(frames_first=True), network="bigru 24, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.005, batch=32, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(1.0, 0.953),
     ),
     # ------------------------------------------------------------------------- ways of training
     Control(
@@ -239,7 +239,7 @@ CONTROLS = [
             data="digits", network="dense 32 relu, dense 10",
             loss="cross_entropy", optimizer="sgd", lr=0.01, batch=4, epochs=6, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.939, 0.95),
     ),
     Control(
         id="fashion-rate-one-half",
@@ -248,7 +248,7 @@ CONTROLS = [
             network="dense 64 nobias, batchnorm, act relu, dense 64 nobias, batchnorm, act relu, dense 10",
             loss="cross_entropy", optimizer="sgd", lr=0.5, batch=128, epochs=5, metric="accuracy", init="he",
         ),
-        measured=(),
+        measured=(0.821, 0.779),
     ),
     Control(
         id="fashion-large-batch",
@@ -256,7 +256,7 @@ CONTROLS = [
             data="fashion", data_options=dict(n=6000, standard=True), network="dense 128 relu, dense 10",
             loss="cross_entropy", optimizer="adam", lr=0.003, batch=512, epochs=8, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(0.819, 0.822),
     ),
     Control(
         id="parity-after-a-plateau",
@@ -264,7 +264,7 @@ CONTROLS = [
             data="parity", network="dense 32 tanh, dense 32 tanh, dense 2",
             loss="cross_entropy", optimizer="sgd", lr=0.1, momentum=0.9, batch=32, epochs=30, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(1.0, 1.0),
     ),
     Control(
         id="first-sign-gru-after-a-plateau",
@@ -272,7 +272,7 @@ CONTROLS = [
             data="first_sign", data_options=dict(length=12), network="gru 16, dense 1 sigmoid",
             loss="bce", optimizer="adam", lr=0.005, batch=32, epochs=12, metric="accuracy", init="torch",
         ),
-        measured=(),
+        measured=(1.0, 1.0),
     ),
     Control(
         id="flats-little-l1",
@@ -280,7 +280,7 @@ CONTROLS = [
             data="flats", network="dense 32 relu, dense 32 relu, dense 1",
             loss="mse", optimizer="adam", lr=0.003, batch=32, epochs=20, metric="r2", init="torch", l1=1e-5,
         ),
-        measured=(),
+        measured=(0.97, 0.957),
     ),
     Control(
         id="oil-gru-decay",
@@ -288,6 +288,6 @@ CONTROLS = [
             data="transformer_oil", network="gru 24, dense 1",
             loss="mse", optimizer="adamw", lr=0.003, batch=64, epochs=6, metric="r2", init="torch", weight_decay=0.05,
         ),
-        measured=(),
+        measured=(0.964, 0.965),
     ),
 ]
