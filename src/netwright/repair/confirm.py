@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
 
 from netwright.diagnosis.experimenting import OVER, REPLAY, skill
 from netwright.diagnosis.judging import Diagnosis, judge
@@ -39,6 +42,7 @@ class Laboratory:
         self.steps = 0  # of the unchanged training in the experiments; fewer than planned where it takes too long
         self._longest = math.inf  # seconds of one experiment
         self._baselines: dict[tuple[int, int], Replay] = {}
+        self._each: dict[tuple[int, int], torch.Tensor | None] = {}  # what each held-out example adds to their scores
 
     def allowed(self, seconds: float) -> float:
         """Of ``seconds``, what this training is worth."""
@@ -58,13 +62,17 @@ class Laboratory:
             self._longest = LONGEST * SLICE * seconds
             copied.advance(deadline=time.thread_time() + SLICE * seconds)
             self.steps = max(1, copied.steps if not copied.broken else copied.planned)
-            self._baselines[0, self.steps] = copied.replay()
+            self._keep(0, self.steps, copied)
         steps = max(1, round(self.steps * epochs))
         if (seed, steps) not in self._baselines:
             copied = Copy(self.replica, seed, steps)
             copied.advance()
-            self._baselines[seed, steps] = copied.replay()
+            self._keep(seed, steps, copied)
         return self._baselines[seed, steps]
+
+    def _keep(self, seed: int, steps: int, copied: Copy) -> None:
+        self._baselines[seed, steps] = copied.replay()
+        self._each[seed, steps] = copied.each
 
     def run(self, experiment: Experiment, seconds: float = SECONDS) -> Outcome:
         """Run one experiment within ``seconds`` of computing; what hinders it is in ``failed``."""
@@ -95,39 +103,72 @@ class Laboratory:
         # The same share of the planned training on both sides; smaller batches make more steps of it, more epochs too.
         share = self.steps / steps_of(self.replica) * experiment.epochs
         steps = max(1, round(steps_of(altered) * share))
-        pairs: list[tuple[Replay, Replay]] = []
+        pairs: list[Pair] = []
         for seed in range(SEEDS):
             before = self.baseline(seed, seconds, experiment.epochs)
             copied = Copy(altered, seed, steps)
             copied.advance(deadline=time.thread_time() + min(seconds, self._longest))
             after = copied.replay()
-            if copied.steps < steps and not copied.broken and _gain(before, after)[0] <= 0:
+            pair = Pair(
+                before, after, _apart(self._each[seed, max(1, round(self.steps * experiment.epochs))], copied.each)
+            )
+            if copied.steps < steps and not copied.broken and _gain(pair)[0] <= 0:
                 if not pairs:
                     return Outcome(
                         experiment=experiment, failed=f"at step {copied.steps} of {steps} the seconds {OVER}"
                     )
                 break
-            pairs.append((before, after))
+            pairs.append(pair)
             took = time.thread_time() - began
-            if took / len(pairs) > CHEAP * seconds or _beyond_doubt(pairs) or _noise(pairs)[0] <= 0:
+            gain, noise = _noise(pairs)
+            if gain <= 0 or gain > 2 * BEYOND * noise:  # another seed would tell nothing
+                break
+            undecided = noise < gain < BEYOND * noise and took < self._longest
+            if took / len(pairs) > CHEAP * seconds and not undecided:
                 break
         return _outcome(experiment, pairs)
 
 
-def _gain(before: Replay, after: Replay) -> tuple[float, float]:
+class Pair(NamedTuple):
+    """Without and with the change, from the same seed; ``apart``: standard error of the gain over the examples."""
+
+    before: Replay
+    after: Replay
+    apart: float | None = None
+
+
+def _apart(before: torch.Tensor | None, after: torch.Tensor | None) -> float | None:
+    """Both were scored on the same examples: the error of the difference, not of each (McNemar 1947 for shares).
+
+    One example more that differs by one is added, as Laplace does: equal answers on a few examples are no certainty.
+    """
+    if before is None or after is None or before.shape != after.shape or not len(before):
+        return None
+    difference = after.double() - before.double()
+    if not bool(torch.isfinite(difference).all()):
+        return None
+    spread = float((difference - difference.mean()).square().sum()) + 1.0
+    return math.sqrt(spread) / (len(difference) + 1)
+
+
+def _gain(pair: Pair) -> tuple[float, float]:
     """Score after − before, and the standard error from the examples scored; below a constant counts as that."""
+    before, after, apart = pair
     floor = max(0.0, before.chance or 0.0)
     values = [floor if replay.score is None else max(floor, replay.score) for replay in (before, after)]
-    errors = [0.0 if replay.score is None or replay.score < floor else replay.uncertainty for replay in (before, after)]
+    known = [replay.score is not None and replay.score >= floor for replay in (before, after)]
+    if apart is not None and all(known):
+        return values[1] - values[0], apart
+    errors = [replay.uncertainty if sure else 0.0 for replay, sure in zip((before, after), known)]
     if before.measure == "accuracy" and before.scored_on == "validation":
         constant = math.sqrt(floor * (1 - floor) / (before.scored + 2))
         errors = [error or constant for error in errors]
     return values[1] - values[0], math.hypot(*errors)
 
 
-def _noise(pairs: list[tuple[Replay, Replay]]) -> tuple[float, float]:
+def _noise(pairs: list[Pair]) -> tuple[float, float]:
     """Mean gain over the pairs of one seed, and its standard error: spread between the seeds and examples scored."""
-    gains = [_gain(*pair) for pair in pairs]
+    gains = [_gain(pair) for pair in pairs]
     mean = sum(gain for gain, _ in gains) / len(gains)
     examples = max(error for _, error in gains)  # the same examples for all seeds: more seeds do not lower it
     if len(gains) == 1:
@@ -136,15 +177,9 @@ def _noise(pairs: list[tuple[Replay, Replay]]) -> tuple[float, float]:
     return mean, math.hypot(examples, max(spread, ONE_SEED_NOISE / 3) / math.sqrt(len(gains)))
 
 
-def _beyond_doubt(pairs: list[tuple[Replay, Replay]]) -> bool:
-    """Twice as far as needed: another seed would tell nothing."""
+def _outcome(experiment: Experiment, pairs: list[Pair]) -> Outcome:
     gain, noise = _noise(pairs)
-    return abs(gain) > 2 * BEYOND * noise
-
-
-def _outcome(experiment: Experiment, pairs: list[tuple[Replay, Replay]]) -> Outcome:
-    gain, noise = _noise(pairs)
-    before, after = pairs[0]
+    before, after, _ = pairs[0]
     skills = [sum(skill(pair[side].score, pair[side].chance) for pair in pairs) / len(pairs) for side in (0, 1)]
     return Outcome(
         experiment=experiment, baseline=before, changed=after, gain=gain, noise=noise, better=gain > BEYOND * noise,

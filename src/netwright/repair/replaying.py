@@ -37,6 +37,7 @@ class Copy:
         self.steps = 0
         self.seconds = 0.0
         self.broken = False  # the loss is not a number any more
+        self.each: torch.Tensor | None = None  # what each held-out example added to the score of the last replay
         self._losses: list[torch.Tensor] = []
         self._order = torch.Generator().manual_seed(seed)
         with randomness.kept():
@@ -138,6 +139,7 @@ class Copy:
         own = validation or train
         assert own is not None
         value = None if self.broken else own.value
+        self.each = own.each if validation else None
         self.seconds += time.thread_time() - began
         return Replay(
             steps=self.steps, planned=self.planned, losses=_pieces(losses), score=value,

@@ -13,13 +13,14 @@ Kind = Literal["classes", "one-hot", "binary", "multi-label", "values"]
 
 class Score(NamedTuple):
     """``value``: higher is better, 1 is perfect, None where an output was not finite. ``chance``: of the best constant.
-    ``uncertainty``: one standard error over the examples."""
+    ``uncertainty``: one standard error over the examples. ``each``: what every example adds to the mean, (N,)."""
 
     value: float | None
     chance: float
     uncertainty: float
     examples: int
     measure: str
+    each: torch.Tensor | None = None
 
 
 def score(
@@ -50,9 +51,9 @@ def score(
     count = right.numel()
     smoothed = (value * count + 1) / (count + 2)  # Laplace: all right of a few is not certainty
     # Labels of one example are not independent: the number of examples counts, not of labels.
-    return Score(
-        value if finite else None, chance, math.sqrt(smoothed * (1 - smoothed) / len(targets)), len(targets), measure
-    )
+    uncertainty = math.sqrt(smoothed * (1 - smoothed) / len(targets))
+    each = right.float().reshape(len(right), -1).mean(1)
+    return Score(value if finite else None, chance, uncertainty, len(targets), measure, each)
 
 
 def kind_of(outputs: torch.Tensor, targets: torch.Tensor, task: str = "unknown") -> Kind:
@@ -108,7 +109,8 @@ def _r_squared(outputs: torch.Tensor, targets: torch.Tensor, finite: bool) -> Sc
     relative = ((given - wanted).square() / variance)[:, varies.expand(max(given.shape[1], wanted.shape[1]))].mean(1)
     value = 1 - float(relative.mean())
     uncertainty = float(relative.std(correction=0)) / math.sqrt(count)
-    return Score(value if math.isfinite(value) else None, 0.0, uncertainty, count, "R²")
+    each = 1 - relative
+    return Score(value if math.isfinite(value) else None, 0.0, uncertainty, count, "R²", each)
 
 
 def threshold(loss: Callable[[Any, Any], Any], low: float = 0.0) -> float:
