@@ -467,6 +467,31 @@ def test_sequences_have_their_steps_as_axis() -> None:
     assert spatial_axes(trace(nn.Sequential(nn.Conv1d(4, 2, 3)), (4, 7)), "input") == (2,)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("weights", [False, True], ids=["fused", "by parts"])
+def test_inside_attention_steps_see_themselves_until_they_meet(weights: bool, batch: int) -> None:
+    """PyTorch's attention turns (N, T, D) to (T, N, D) before its first dense layer; the axis stays that of T. Up to
+    the scaled queries all see one step, the products of queries and keys two of them, everything behind sees all."""
+    layer = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    class Itself(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attention(x, x, x, need_weights=weights)[0]  # type: ignore[no-any-return]
+
+    graph = trace(Itself(), (5, 8), batch=batch)
+    assert spatial_axes(graph, "input") == (1,)
+    fields = receptive_fields(graph)
+    meet = next(at for at, one in enumerate(graph.operations) if one.kind in ("matmul", "attention"))
+    for at, operation in enumerate(graph.operations):
+        field = fields[operation.outputs[0]]
+        assert (field.size == (1,)) == (at < meet), operation.name
+        assert field.whole == (at > meet or (not weights and at == meet),), operation.name
+
+
 def published_network(name: str, **arguments: Any) -> Graph:
     known = PUBLISHED[name]
     with torch.device("meta"):

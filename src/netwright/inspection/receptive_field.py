@@ -171,7 +171,7 @@ def spatial_axes(graph: Graph, input: str) -> tuple[int, ...]:
         if kind.startswith(("conv", "max_pool", "avg_pool", "lp_pool")) and kind[-2:] in ("1d", "2d", "3d"):
             return tuple(sorted(order[-int(kind[-2]) :]))
         if rank == 3 and kind in ("linear", "layer_norm", "rms_norm", "attention", "matmul"):
-            return (order[-2],)
+            return (next(axis for axis in order[-2::-1] if axis),)  # also where the steps were put before the batch
         if kind in RECURRENT and rank == 3:
             return (order[1 if operation.attributes.get("batch_first", True) else 0],)
         if kind == "permute":
