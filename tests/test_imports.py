@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "probes": BASE | {"observations"},
     "repair": BASE | {"observations", "diagnosis", "recipe", "objectives", "nn", "training"},
     "watching": BASE
-    | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn", "reporting"},
+    | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn", "reporting", "codes"},
     "boxes": BASE,
     "data": BASE | {"preprocess", "recipe", "files", "observations"},
     "nn": BASE,

@@ -175,6 +175,7 @@ def watch(
     made = Watch(
         job.network, job.optimizer, loss=told, train_data=train, val_data=validation, batch_size=batch,
         epochs=job.epochs, ignore=recipe.ignore, budget=recipe.watch.budget, confirm=recipe.watch.confirm,
+        tell=False,
     )  # fmt: skip
     examples = sources.examples
     if examples is not None:

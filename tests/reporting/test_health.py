@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_page import EVIL, LARGEST, Page, assert_self_contained, report
 
 from netwright.diagnosis.judging import Diagnosis
+from netwright.errors import UsageError
 from netwright.observations import NetworkFacts, Observations, keeping
 from netwright.observations.network import LayerFacts
 from netwright.records import Evidence, Finding, Measurement
@@ -218,6 +219,15 @@ def test_damaged_health_leaves_the_rest(tmp_path: Path) -> None:
     assert "health" not in page.sections()
     assert "learning" in page.sections()
     assert "health : " in page.text
+
+
+def test_a_finding_is_silenced_by_its_name_alone() -> None:
+    import torch
+
+    import netwright
+
+    with pytest.raises(UsageError, match="dead-units"):
+        netwright.watch(torch.nn.Linear(1, 1), ignore={"dead-unit": "as wished"})
 
 
 @pytest.mark.filterwarnings("error")

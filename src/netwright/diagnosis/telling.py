@@ -46,7 +46,7 @@ def depths(found: Sequence[Finding]) -> list[int]:
 def lines(finding: Finding, depth: int = 0) -> list[Line]:
     """What, where, what was seen, why, how it is known, what to do; of a consequence only what and what was seen."""
     start = INDENT * depth
-    whose = f"  (because of {finding.because_of})" if depth else ""
+    whose = f"  (because of {finding.because_of})" if finding.because_of not in ("", finding.code) else ""
     told = [Line(f"{start}{finding.severity}: {finding.code}  {finding.where}{whose}", finding.severity)]
     for evidence in finding.evidence:
         at = f" at step {evidence.step}" if evidence.step is not None else ""

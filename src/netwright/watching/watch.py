@@ -22,6 +22,7 @@ from netwright.repair import replica as replicas
 from netwright.watching import closer, networks, order, preflight
 from netwright.watching.calls import unwrapped
 from netwright.watching.course import Course
+from netwright.watching.telling import Teller
 from netwright.watching.undisturbed import undisturbed
 
 Method = TypeVar("Method", bound=Callable[..., Any])
@@ -56,8 +57,10 @@ class Watch:
         ignore: Mapping[str, str] | None = None,
         budget: float = 0.03,
         confirm: float = 30.0,
+        tell: bool = True,
     ) -> None:
         self.observations = Observations()
+        self._teller = Teller() if tell else None
         self._broken = False
         self._model, self._ignore, self.confirm = model, dict(ignore or {}), confirm
         self._loss, self._train_data = loss, train_data
@@ -82,6 +85,7 @@ class Watch:
                 )
                 weakref.finalize(self, self._course.close)
                 self._order = order.follow(model, train_data, self.observations)
+        self._tell()
 
     @property
     def steps(self) -> int:
@@ -142,6 +146,9 @@ class Watch:
                 self._course.step(loss)
             except Exception as error:
                 self._fail("step", error)
+            if self._teller is not None and self._course.steps >= self._teller.next:
+                self._teller.next = 2 * self._course.steps
+                self._tell()
 
     @_harmless
     def look_closer(self) -> None:
@@ -164,6 +171,12 @@ class Watch:
                 self.observations.epochs.append(
                     EpochRow(epoch=number, step=self.steps, split=split, metrics={"score": float(value)})  # type: ignore[arg-type]
                 )
+
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._teller is not None:
+            self._teller.tell(self.glance())
 
     @_harmless
     def go_on(self, seen: Observations, step: int) -> None:
@@ -216,6 +229,8 @@ class Watch:
                     self.observations, self.laboratory, ignore=self._ignore, seconds=self.confirm
                 )
             self._diagnosis = (state, diagnosis)
+            if self._teller is not None:
+                self._teller.tell(diagnosis)
         return self._diagnosis[1]
 
 
