@@ -42,6 +42,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("netwright.cli.inspecting:inspect", "NETWORK [--input SHAPE] [OPTIONS]"),
     "predict": ("netwright.cli.predict:predict", "RUN FILE… [OPTIONS]"),
     "diagnose": ("netwright.cli.diagnose:diagnose", "[RUN] [OPTIONS]"),
+    "watch": ("netwright.cli.watch:watch", "[OPTIONS] SCRIPT [ARGUMENTS]…"),
+    "repair": ("netwright.cli.repair:repair", "[SUBJECT] [OPTIONS]"),
     "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
     "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
     "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OPTIONS]"),
@@ -54,12 +56,13 @@ VERBS: dict[str, tuple[str, str]] = {
     "completion": ("netwright.cli.completion:completion", "SHELL"),
 }
 STANDARD_INPUT = "<standard input>"  # stands for - where options are read: a lone hyphen would be taken for one
+OPTIONS_OF_WATCH = ("--budget", "--fail-on")  # those that a value follows
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code and raises nothing."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _passed_on(list(sys.argv[1:] if argv is None else argv))
     # PyTorch's threads spin while they wait, which makes a step many times slower where cores are shared (docs/log.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for name in ("stdout", "stderr"):
@@ -90,6 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     return code
+
+
+def _passed_on(arguments: list[str]) -> list[str]:
+    """What follows the script of ``watch`` is the script's own: a ``--`` says so to everyone who reads options."""
+    if arguments[:1] == ["watch"] and "--" not in arguments:
+        for number, word in enumerate(arguments[1:], 1):
+            if not word.startswith("-") and arguments[number - 1] not in OPTIONS_OF_WATCH:
+                return [*arguments[:number], "--", *arguments[number:]]
+    return arguments
 
 
 _interrupted = False
@@ -200,7 +212,7 @@ def application() -> App:
 def _run(arguments: list[str]) -> int:
     from netwright.cli import printing
 
-    as_json = "--json" in arguments
+    as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     with printing.answers_only():
         words = [STANDARD_INPUT if word == "-" else word for word in arguments]
         return _guarded(lambda: application()(words), arguments, as_json)

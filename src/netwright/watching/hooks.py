@@ -399,6 +399,11 @@ class Sampler:
 
     # ---------------------------------------------------------------- the optimisers' steps
 
+    def adopt(self, optimizer: Any) -> None:
+        """One more optimiser, from the next step on."""
+        self._adopt(optimizer)
+        self.observations.optimizer = networks.describe_optimizers(self.network, self.optimizers)
+
     def _adopt(self, optimizer: Any) -> None:
         self.optimizers.append(optimizer)
         if hasattr(optimizer, "register_step_post_hook"):
@@ -534,8 +539,7 @@ def _foreign_step(own: weakref.ref[Sampler], optimizer: Any, args: Any, kwargs: 
         return
     trained = {id(p) for p in sampler.network.parameters()}
     if any(id(p) in trained for p in networks.parameters_of(optimizer)):
-        sampler._adopt(optimizer)
-        sampler.observations.optimizer = networks.describe_optimizers(sampler.network, sampler.optimizers)
+        sampler.adopt(optimizer)
         sampler.after_step(optimizer)
 
 

@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+  local options_with_values='--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='boxes check compare completion diagnose env explain init inspect list predict report runs train'
+  local all_commands='boxes check compare completion diagnose env explain init inspect list predict repair report runs train watch'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "inspect" "predict" "diagnose" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -429,6 +429,32 @@ _netwright() {
             esac
           fi
           ;;
+        "repair")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--seconds" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --seconds)
+                COMPREPLY=()
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
         "report")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--open" "--json" "--out" "--help" "-h" "--version")
@@ -611,6 +637,44 @@ _netwright() {
                 ;;
               *)
                 COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+            esac
+          fi
+          ;;
+        "watch")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--budget" "--fail-on" "--json" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --budget)
+                COMPREPLY=()
+                ;;
+              --fail-on)
+                local -a _c=("note" "warning" "error")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    COMPREPLY=()
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
                 ;;
             esac
           fi

@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
-    set -l all_commands 'boxes check compare completion diagnose env explain init inspect list predict report runs train'
+    set -l options_with_values '--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l all_commands 'boxes check compare completion diagnose env explain init inspect list predict repair report runs train watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -75,6 +75,8 @@ complete -c netwright -n __fish_use_subcommand -a 'train' -d 'Train a network on
 complete -c netwright -n __fish_use_subcommand -a 'inspect' -d 'Show all that can be known of a network before it is trained.'
 complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to pictures, tables, sounds or arrays.'
 complete -c netwright -n __fish_use_subcommand -a 'diagnose' -d 'Judge a run by what was seen of its training.'
+complete -c netwright -n __fish_use_subcommand -a 'watch' -d 'Run a script of yours under watch and say what was found.'
+complete -c netwright -n __fish_use_subcommand -a 'repair' -d 'Say what is wrong with a training, change its recipe, prove it, and train the r…'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
 complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between two recipes or runs.'
@@ -212,6 +214,15 @@ complete -c netwright -n '__fish_netwright_using_command predict' -l skip-broken
 complete -c netwright -n '__fish_netwright_using_command predict' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
 complete -c netwright -n '__fish_netwright_using_command predict' -l out -r -F -d 'the folder of runs; runs if left out'
 
+# Options for: repair
+complete -c netwright -n '__fish_netwright_using_command repair' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command repair' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command repair' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command repair' -l seconds -r -d 'of computing that diagnosis and remedies may take; 60'
+complete -c netwright -n '__fish_netwright_using_command repair' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command repair' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command repair' -l out -r -F -d 'the folder of runs; runs if left out'
+
 # Options for: report
 complete -c netwright -n '__fish_netwright_using_command report' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command report' -s h -d 'Display this message and exit.'
@@ -266,3 +277,10 @@ complete -c netwright -n '__fish_netwright_using_command train' -l print-recipe 
 complete -c netwright -n '__fish_netwright_using_command train' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command train' -l quiet -d 'no progress; print the run'\''s directory alone'
 complete -c netwright -n '__fish_netwright_using_command train' -l tensorboard -r -F -d 'also write TensorBoard events there'
+# Options for: watch
+complete -c netwright -n '__fish_netwright_using_command watch' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command watch' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command watch' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command watch' -l budget -r -d 'the share of the step time that looking may take; 0.03'
+complete -c netwright -n '__fish_netwright_using_command watch' -l fail-on -x -a 'note warning error' -d 'exit with 3 if a finding is as severe as this: note, warning or error'
+complete -c netwright -n '__fish_netwright_using_command watch' -l json -d 'print one JSON document on stdout; all else goes to stderr'

@@ -18,6 +18,8 @@ _netwright() {
         'inspect:Show all that can be known of a network before it is trained.'
         'predict:Apply a run to pictures, tables, sounds or arrays.'
         'diagnose:Judge a run by what was seen of its training.'
+        'watch:Run a script of yours under watch and say what was found.'
+        'repair:Say what is wrong with a training, change its recipe, prove it, and train the r…'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between two recipes or runs.'
@@ -194,6 +196,44 @@ _netwright() {
           _arguments \
             '1:a run\: its directory, its name, or last' \
             "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        watch)
+          case ${words[CURRENT]} in
+            --fail-on=*)
+              compset -P '--fail-on='
+              compadd -- 'note' 'warning' 'error'
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a Python file that trains with PyTorch' \
+            '*:everything after the file is passed on to it' \
+            '*--budget[the share of the step time that looking may take; 0.03]:budget' \
+            "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        repair)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a recipe (.yaml) or a run' \
+            '*--seconds[of computing that diagnosis and remedies may take; 60]:seconds' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--help[Display this message and exit.]' \
