@@ -123,7 +123,7 @@ class Laboratory:
             gain, noise = _noise(pairs)
             if gain <= 0 or gain > 2 * BEYOND * noise:  # another seed would tell nothing
                 break
-            undecided = noise < gain < BEYOND * noise and took < self._longest
+            undecided = noise < gain < BEYOND * noise and took * (len(pairs) + 1) / len(pairs) < self._longest
             if took / len(pairs) > CHEAP * seconds and not undecided:
                 break
         return _outcome(experiment, pairs)
