@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,24 @@ def test_memory_of_training_is_added_for_an_optimizer(says: Says) -> None:
     found = says("inspect", "lenet5", "--optimizer", "adam", "--batch", "16", "--json").document["training"]
     assert found["optimizer_state"] >= 2 * found["weights"]
     assert found["peak"] > found["weights"] + found["optimizer_state"]
+
+
+@pytest.mark.parametrize("network", ["lenet5", "resnet20_cifar"])
+def test_the_parts_of_training_that_are_printed_add_up_to_its_peak(says: Says, network: str) -> None:
+    words = ("inspect", network, "--optimizer", "adam", "--batch", "16")
+    (line,) = [line for line in says(*words).out.splitlines() if line.startswith("training")]
+    units = {"B": 1, "kB": 1e3, "MB": 1e6}
+    peak, *parts = (float(number) * units[unit] for number, unit in re.findall(r"(\d+(?:\.\d+)?) (B|kB|MB)\b", line))
+    assert sum(parts) == pytest.approx(peak, rel=0.05)  # of two digits each
+    assert "temporaries" in line or "activations" in line
+
+
+def test_the_words_of_the_totals(says: Says, tmp_path: Path) -> None:
+    assert "(9 620 values in buffers)" in says("inspect", "resnet18").out.replace("\u202f", " ").replace("\xa0", " ")
+    path = tmp_path / "same.py"
+    path.write_text("from torch import nn\nSame = nn.Identity()\n")
+    (line,) = [line for line in says("inspect", f"{path}:Same", "--input", "4").out.splitlines() if "at once" in line]
+    assert line.rstrip().endswith("at most at once")  # no operation makes anything
 
 
 def test_a_text_of_layers(says: Says) -> None:

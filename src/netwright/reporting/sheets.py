@@ -90,19 +90,26 @@ def totals(sheet: Sheet) -> list[tuple[str, str]]:
         ("parameters", _with(found["parameters"], _parts(found))),
         ("MACs", f"{formatting.count(found['macs'])} ({formatting.count(found['flops'])} FLOPs)"),
         ("weights", formatting.size(found["weight_bytes"])),
-        ("activations", f"{formatting.size(found['activation_bytes'])} at most at once, in {found['peak_at']}"),
+        ("activations", f"{formatting.size(found['activation_bytes'])} at most at once{_in(found['peak_at'])}"),
         ("moved", f"{formatting.size(found['bytes_moved'])}, {found['intensity']:.1f} FLOPs a byte"),
     ]
     if sheet.training:
         part = sheet.training
+        parts = ", ".join(
+            f"{name.replace('optimizer_', 'optimiser ')} {formatting.size(size)}"
+            for name, size in part["at_peak"].items()
+            if size
+        )
         lines.append((
             "training",
-            f"{formatting.size(part['peak'])} with {part['optimizer']} and batch {part['batch']}, in the {part['at']}"
-            f" (weights {formatting.size(part['weights'])}, gradients {formatting.size(part['gradients'])},"
-            f" optimiser {formatting.size(part['optimizer_state'])},"
-            f" activations {formatting.size(part['activations'])})",
+            f"{formatting.size(part['peak'])} with {part['optimizer']} and batch {part['batch']}, in the {part['at']}:"
+            f" {parts}",
         ))  # fmt: skip
     return lines
+
+
+def _in(where: str) -> str:
+    return f", in {where}" if where else ""
 
 
 def _with(number: int, more: str) -> str:
@@ -110,8 +117,8 @@ def _with(number: int, more: str) -> str:
 
 
 def _parts(found: dict[str, Any]) -> str:
-    names = ("frozen", "unused", "buffers")
-    return ", ".join(f"{formatting.count(found[name])} {name}" for name in names if found[name])
+    names = {"frozen": "frozen", "unused": "unused", "buffers": "values in buffers"}
+    return ", ".join(f"{formatting.count(found[name])} {text}" for name, text in names.items() if found[name])
 
 
 def notes(sheet: Sheet) -> list[str]:
