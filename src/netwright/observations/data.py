@@ -86,8 +86,8 @@ class Relation(Record, frozen=True, kw_only=True):
 class Locality(Record, frozen=True, kw_only=True):
     """A learner that sees neighbourhoods, on the inputs as they are and with their positions permuted consistently.
 
-    ``drop``: score as it is − permuted, ``noise`` its standard error. Where nothing drops, there is no local structure
-    for a convolution to use.
+    ``drop``: score as it is − permuted, ``noise`` its standard error; ``best``: it is better than under every one of the
+    permutations. Where nothing drops, there is no local structure for a convolution to use.
     """
 
     learner: str
@@ -95,7 +95,19 @@ class Locality(Record, frozen=True, kw_only=True):
     permuted: float
     drop: float
     noise: float
+    best: bool = False
     measure: str = "accuracy"
+
+
+class Baseline(Record, frozen=True, kw_only=True):
+    """What a learner without a network scores on held-out rows (accuracy or R²)."""
+
+    learner: str
+    score: float
+    measure: str = "accuracy"
+    trained: int = 0
+    tested: int = 0
+    seconds: float = 0.0
 
 
 class DataAudit(Record, frozen=True, kw_only=True):
@@ -126,4 +138,5 @@ class DataAudit(Record, frozen=True, kw_only=True):
     order: Order | None = None
     relation: Relation | None = None
     locality: Locality | None = None
+    baselines: tuple[Baseline, ...] = ()
     seconds: float = 0.0

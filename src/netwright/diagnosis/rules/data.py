@@ -351,7 +351,7 @@ def locality(observations: Observations) -> Iterator[Finding | Experiment]:
     if audit is None or audit.locality is None:
         return
     found = audit.locality
-    if found.drop > 3 * found.noise or found.score <= 0:
+    if found.best or found.drop > 3 * found.noise or found.score <= 0:
         return
     layers = observations.network.layers if observations.network is not None else ()
     convolves = any(max(layer.parameters.get("weight", (0,))[2:], default=1) > 1 for layer in layers)
