@@ -86,7 +86,7 @@ class Relation(Record, frozen=True, kw_only=True):
 class Locality(Record, frozen=True, kw_only=True):
     """A learner that sees neighbourhoods, on the inputs as they are and with their positions permuted consistently.
 
-    ``drop``: score as it is − permuted, ``noise`` its standard error; ``best``: it is better than under every one of the
+    ``drop``: score as it is − permuted, ``noise`` its standard error; ``best``: it is better than under each of the
     permutations. Where nothing drops, there is no local structure for a convolution to use.
     """
 

@@ -288,8 +288,10 @@ def usual_settings(replica: Replica, change: Change) -> Replica:
     batches of 8 and more.
 
     One training of it tells whether any of these settings is worth a question (Dorfman 1943: test the group first).
+    ``{"without": kind}`` leaves one of them out: what is lost without it is needed.
     """
     count = len(replica.train[0])
+    left_out = change.value["without"] if isinstance(change.value, dict) else ""
     group = [
         Change(kind="drop-bad-rows"), Change(kind="standardize-inputs"), Change(kind="standardize-targets"),
         Change(kind="initialization", value="auto"), Change(kind="train-all"), Change(kind="weight-decay", value=0.0),
@@ -300,8 +302,9 @@ def usual_settings(replica: Replica, change: Change) -> Replica:
     if replica.batch_size * USUAL_STEPS > count:
         group.append(Change(kind="batch-size", value={"to": max(4, count // USUAL_STEPS)}))
     for part in group:
-        with contextlib.suppress(RefusedError):
-            replica = apply(replica, part)
+        if part.kind != left_out:
+            with contextlib.suppress(RefusedError):
+                replica = apply(replica, part)
     return replica
 
 

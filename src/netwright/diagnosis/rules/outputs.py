@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.fitting import Misfit, classes_by_distance, facts, mended, misfits
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.standing import FINE, substantial
+from netwright.diagnosis.standing import FINE, Standing, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy, Severity
 
@@ -58,6 +58,11 @@ def bounded_output(observations: Observations) -> Iterator[Finding | Experiment]
     flight = known.preflight
     if (flight.lowest is None) == (flight.highest is None):
         return
+    at = standing(observations)
+    if isinstance(at, Experiment):
+        yield at
+    if not isinstance(at, Standing) or not at.suspicious:
+        return
     outcome = answer(observations, FREE_OUTPUT)
     if outcome is None:
         yield FREE_OUTPUT
@@ -78,13 +83,19 @@ def distance_between_classes(observations: Observations) -> Iterator[Finding | E
     """Absolute or squared error on classes.
 
     Absolute error on probabilities gives every example the same weight, also those that are right already, and learns
-    slowly or not at all (Zhang and Sabuncu 2018, section 3.2). Squared error can be as good as cross-entropy (Hui and
-    Belkin 2021), so it is named only where a copy with cross-entropy is clearly better.
+    slowly or not at all (Zhang and Sabuncu 2018, section 3.2); squared error of unbounded outputs also punishes what is
+    more than right (Bishop 2006, 4.1.3). Those two are named where little is learned, whatever a copy shows. Else
+    squared error can be as good as cross-entropy (Hui and Belkin 2021), and a copy with that must be clearly better.
     """
     known, named = facts(observations), classes_by_distance(observations)
     if known is None or not named:
         return
     if any(misfit.code in ("output-size-mismatch", "loss-mismatch") for misfit in misfits(observations)):
+        return
+    at = standing(observations)
+    if isinstance(at, Experiment):
+        yield at
+    if not isinstance(at, Standing) or not at.suspicious:
         return
     tried = experiment(change("loss", named), worth=59.0, question=f"{named} instead of {known.loss.form} error")
     outcome = answer(observations, tried)
@@ -93,19 +104,21 @@ def distance_between_classes(observations: Observations) -> Iterator[Finding | E
         return
     helps = substantial(outcome)
     absolute = known.loss.form == "absolute"
-    reached = outcome.skills[0] if outcome.skills is not None else 0.0
-    if not helps and not (absolute and reached < REACHED):
+    known_to_be_bad = absolute or known.activation == "identity"
+    if not helps and not (known_to_be_bad and at.skill < REACHED):
         return
     yield Finding(
         code="loss-mismatch", severity="warning", where="loss",
         evidence=(
             Evidence(what=f"{known.loss.form} error on classes, units", value=known.units),
-            Evidence(what="skill with it", value=outcome.skills[0] if outcome.skills else None),
+            Evidence(what="skill with it", value=at.skill),
         ),
         expected=named.replace("-", " "),
         cause=(
-            "absolute error pulls as hard on examples that are right as on those that are wrong"
-            if absolute else "squared error hardly corrects an example that is wrong with certainty"
+            "absolute error pulls as hard on examples that are right as on those that are wrong" if absolute
+            else "squared error of scores without bounds also pulls back what is more than right"
+            if known.activation == "identity"
+            else "squared error after an activation that is saturated hardly corrects what is wrong with certainty"
         ),
         remedies=(Remedy(code="loss-mismatch", text=f"{named.replace('-', ' ')} as the loss"),),
         confidence=0.95 if helps else 0.7, confirmed_by=proof(outcome) if helps or outcome.failed else "",
@@ -118,6 +131,11 @@ def summed(observations: Observations) -> Iterator[Finding | Experiment]:
     loss, plan = observations.loss, observations.plan
     batch = plan.batch_size if plan is not None else None
     if loss is None or loss.reduction != "sum" or not batch or batch < 2:
+        return
+    at = standing(observations)
+    if isinstance(at, Experiment):
+        yield at
+    if not isinstance(at, Standing) or not at.suspicious:
         return
     outcome = answer(observations, MEAN)
     if outcome is None:

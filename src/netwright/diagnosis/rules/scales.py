@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.fitting import classes_by_distance, mended
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.standing import LEAST_GAIN, substantial
+from netwright.diagnosis.standing import LEAST_GAIN, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.data import ArrayFacts
 from netwright.observations.experiments import Change
@@ -22,6 +22,7 @@ from netwright.records import Evidence, Finding, Remedy, Severity
 USUAL_RMS = (0.05, 2.5)
 USUAL_SPREAD = 10.0  # largest / median rms of a feature: the Hessian's eigenvalues spread with its square
 USUAL_OFFSET = 3.0  # length of the mean / of the deviations: one eigenvalue is 1 + 9 times as large as the others
+NEEDED = 0.5  # of what usual settings win, what is lost without one that is needed
 EXTREME = 10.0  # times beyond those: said aloud without an experiment, where no norm layer comes first
 
 
@@ -72,22 +73,19 @@ def _scale(
     observations: Observations, code: str, mend: Change, odd: list[str], of: ArrayFacts, *,
     worth: float, question: str, loud: bool, where: str, cause: str, remedy: str,
 ) -> Iterator[Finding | Experiment]:  # fmt: skip
-    tried = experiment(mend, worth=worth, question=question)
-    outcome = answer(observations, tried)
-    if outcome is None:
-        yield tried
+    at = standing(observations)
+    if isinstance(at, Experiment):
+        yield at
         return
-    others = _others(observations)
-    if others and not substantial(outcome):  # the other faults may hide it: beside them mended
-        alone = experiment(*others, worth=worth + 1)
-        both = experiment(*others, mend, worth=worth, question=f"{question}, beside the other faults mended")
-        for asked in (alone, both):
-            if answer(observations, asked) is None:
+    shown: Outcome | None = None
+    if at is not None and at.suspicious:
+        for asked in _hurts(observations, mend, worth, question):
+            if isinstance(asked, Experiment):
                 yield asked
                 return
-        outcome = _beside(answer(observations, both), answer(observations, alone)) or outcome
-    harmful = substantial(outcome)
-    unproved = loud and (bool(outcome.failed) or _hopeless(observations))
+            shown = asked
+    harmful = shown is not None and not shown.failed
+    unproved = loud and (at is None or _hopeless(observations))
     severity: Severity = "warning" if harmful or unproved else "note"
     yield Finding(
         code=code, severity=severity, where=where,
@@ -99,7 +97,7 @@ def _scale(
         expected="mean 0 and deviation 1 (pictures: values in 0…1)",
         cause=f"{where} have {' and '.join(odd)}" + (f"; {cause}" if severity != "note" else ""),
         remedies=(Remedy(code=code, text=remedy, change={"data.normalize": True} if where == "inputs" else {}),),
-        confidence=0.95 if harmful else 0.6, confirmed_by=proof(outcome) if harmful or outcome.failed else "",
+        confidence=0.95 if harmful else 0.6, confirmed_by=proof(shown) if shown is not None else "",
     )  # fmt: skip
 
 
@@ -120,15 +118,45 @@ def _hopeless(observations: Observations) -> bool:
     )
 
 
-def _beside(both: Outcome | None, alone: Outcome | None) -> Outcome | None:
-    """What the change adds where other faults are mended on both sides."""
+def _hurts(observations: Observations, mend: Change, worth: float, question: str) -> Iterator[Experiment | Outcome]:
+    """Experiments as long as they are missing, then the outcome that shows the harm, if one does.
+
+    Mended alone it repairs; or beside the faults of output and loss mended; or it is needed: of what usual settings
+    win in all, half is lost where this one is left out (its rate may have been chosen for the wrong scale).
+    """
+    others = _others(observations)
+    usual = change("usual-settings")
+    without = change("usual-settings", {"without": mend.kind})
+    pairs = [((), (mend,), question), ((*others, without), (*others, usual), f"{question}, beside all else as usual")]
+    if others:
+        pairs.insert(1, (others, (*others, mend), f"{question}, beside the other faults mended"))
+    for before, after, text in pairs:
+        both = experiment(*after, worth=worth, question=text)
+        alone = experiment(*before, worth=worth) if before else None
+        for asked in (both, alone):
+            if asked is not None and answer(observations, asked) is None:
+                yield asked
+                return
+        found = answer(observations, both)
+        gained = found if alone is None else _beside(found, answer(observations, alone), text)
+        if gained is None or not substantial(gained) or gained.skills is None or found is None:
+            continue
+        own = found.skills[0] if found.skills is not None else 0.0
+        if without not in before or gained.skills[1] - gained.skills[0] >= NEEDED * (gained.skills[1] - own):
+            yield gained
+            return
+
+
+def _beside(both: Outcome | None, alone: Outcome | None, question: str) -> Outcome | None:
+    """What the change adds where the same is mended on both sides."""
     if both is None or alone is None or both.skills is None or alone.skills is None:
         return None
     gain = (both.gain or 0.0) - (alone.gain or 0.0)
     noise = math.hypot(both.noise or 0.0, alone.noise or 0.0)
+    asked = experiment(*both.experiment.changes, question=question)
     return Outcome(
-        experiment=both.experiment, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise,
-        better=gain > 3 * noise, seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
+        experiment=asked, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise, better=gain > 3 * noise,
+        seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
     )  # fmt: skip
 
 
