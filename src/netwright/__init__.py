@@ -25,6 +25,7 @@ _HOMES = {
     "load": "netwright.workbench",
     "load_recipe": "netwright.recipe",
     "predict": "netwright.predicting",
+    "repair": "netwright.repairing",
     "report": "netwright.workbench",
     "resume": "netwright.workbench",
     "train": "netwright.workbench",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from netwright.inspecting import inspect
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
+    from netwright.repairing import repair
     from netwright.watching import watch
     from netwright.workbench import Run, compare, fit, load, report, resume, train
 
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "load_recipe",
     "predict",
+    "repair",
     "report",
     "resume",
     "train",
