@@ -228,9 +228,9 @@ CONTROLS = [
         id="speech-bigru",
         program=Program(
             data="speech", data_options=dict(frames_first=True), network="bigru 24, dense 10",
-            loss="cross_entropy", optimizer="adam", lr=0.005, batch=32, epochs=6, metric="accuracy", init="torch",
+            loss="cross_entropy", optimizer="adam", lr=0.005, batch=32, epochs=3, metric="accuracy", init="torch",
         ),
-        measured=(1.0, 0.953),
+        measured=(0.967, 0.96),
     ),
     # ------------------------------------------------------------------------- ways of training
     Control(
