@@ -14,7 +14,12 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in EXAMPLES.glob("*.py")))
+def test_every_example_is_run() -> None:
+    """Those of findings are run by tests/test_findings.py."""
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*COMMANDS, "findings.py"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     more = ["--epochs", "2", "--set", "network.arguments.width=4"] if name == "own_network.py" else []
     done = subprocess.run(

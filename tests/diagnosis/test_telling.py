@@ -46,6 +46,9 @@ def test_the_verdict() -> None:
     bad = Diagnosis(findings=(*in_order(CHAIN), finding("plateau", severity="warning")), healthy=False)
     assert telling.verdict(bad).text == "3 errors and 1 warning. An activation inside the network hinders it: fc1."
     assert telling.confirmed(bad.findings) == (1, 1)
+    untried = Finding.from_dict(ROOT.to_dict() | {"confirmed_by": "not tried: the time was over"})
+    assert telling.confirmed([untried]) == (0, 1)
+    assert "  not tried: the time was over" in [line.text for line in telling.lines(untried)]
     assert "1 of 1 causes confirmed" in str(bad)
     strange = Diagnosis(findings=(finding("of-another-version"),), healthy=False)
     assert "of-another-version" in telling.verdict(strange).text

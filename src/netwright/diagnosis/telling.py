@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 INDENT = "    "
 LEVELS: tuple[Severity, ...] = ("note", "warning", "error")  # from the mildest on
 SHOWN_CODES = 60
+NOT_TRIED = "not tried"
 
 
 class Line(NamedTuple):
@@ -58,7 +59,7 @@ def lines(finding: Finding, depth: int = 0) -> list[Line]:
     if finding.cause:
         told.append(Line(f"{start}  because {finding.cause}"))
     if finding.confirmed_by:
-        told.append(Line(f"{start}  confirmed: {finding.confirmed_by}"))
+        told.append(Line(f"{start}  {'confirmed: ' if is_confirmed(finding) else ''}{finding.confirmed_by}"))
     for remedy in finding.remedies if not depth else ():
         change = " ".join(f"--set {key}={value}" for key, value in remedy.change.items() if "." in key)  # recipe keys
         told.append(Line(f"{start}  try {remedy.text}{f'  {change}' if change else ''}"))
@@ -98,7 +99,12 @@ def confirmed(found: Iterable[Finding]) -> tuple[int, int]:
         finding for finding in at_least(found, "warning")
         if finding.code in entries and entries[finding.code].kind == "cause"
     ]  # fmt: skip
-    return sum(bool(finding.confirmed_by) for finding in causes), len(causes)
+    return sum(is_confirmed(finding) for finding in causes), len(causes)
+
+
+def is_confirmed(finding: Finding) -> bool:
+    """Whether an experiment says so, and not why there was none (`experimenting.proof`)."""
+    return bool(finding.confirmed_by) and not finding.confirmed_by.startswith(NOT_TRIED)
 
 
 def whole(diagnosis: Diagnosis) -> list[Line]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from netwright.diagnosis import catalogue
+from netwright.diagnosis import catalogue, telling
 from netwright.diagnosis.judging import in_order
 from netwright.diagnosis.telling import depths, title
 from netwright.records import Finding
@@ -166,6 +166,7 @@ def _finding(finding: Finding) -> Section:
         "cause": formatting.clipped(finding.cause, 600),
         "because_of": finding.because_of,
         "remedies": remedies,
+        "proved": telling.is_confirmed(finding),
         "confirmed": formatting.clipped(finding.confirmed_by, 300),
     }
 
