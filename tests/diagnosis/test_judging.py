@@ -1,7 +1,6 @@
 """Laws of all rules together, and of the order in which findings are told."""
 
 import dataclasses
-import functools
 import math
 import types
 import typing
@@ -73,6 +72,10 @@ options = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+def later(hint: Any, name: str) -> st.SearchStrategy[Any]:
+    return st.deferred(lambda: values_of(hint, name))
+
+
 def records(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Records of the kind; fields with a default are there or not."""
     hints = typing.get_type_hints(kind)
@@ -80,8 +83,7 @@ def records(kind: type[Any]) -> st.SearchStrategy[Any]:
     optional: dict[str, st.SearchStrategy[Any]] = {}
     for field in msgspec.structs.fields(kind):
         needed = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
-        later = functools.partial(values_of, hints[field.name], field.name)
-        (required if needed else optional)[field.name] = st.deferred(later)
+        (required if needed else optional)[field.name] = later(hints[field.name], field.name)
     return st.fixed_dictionaries(required, optional=optional).map(lambda fields: kind(**fields))
 
 
@@ -127,6 +129,8 @@ def test_no_rule_raises_on_whatever_was_or_was_not_seen(seen: Observations, data
     """And every rule comes to an end: what it wants to know is answered, anyhow, and not asked again."""
     for _ in range(60):
         diagnosis = judging.judge(seen)
+        failed = {what: why for what, why in diagnosis.unseen.items() if what.startswith("rule ")}
+        assert not failed
         for finding in diagnosis.findings:
             assert finding.code in CODES
             assert 0 <= finding.confidence <= 1
@@ -244,11 +248,27 @@ def test_a_silenced_finding_is_shown_with_its_reason_and_no_alarm() -> None:
     assert [(one.code, one.ignored) for one in silent.silenced] == [("leak", "known copies")]
 
 
+def test_a_rule_that_fails_is_named_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(seen: Observations) -> Iterator[Finding | Experiment]:
+        yield finding("plateau")
+        raise ZeroDivisionError("planted")
+
+    def finds(seen: Observations) -> Iterator[Finding | Experiment]:
+        yield finding("leak")
+
+    monkeypatch.setattr(judging, "RULES", {fails: ("plateau",), finds: ("leak",)})
+    with pytest.warns(UserWarning, match="planted"):
+        diagnosis = judging.judge(Observations())
+    assert [one.code for one in diagnosis.findings] == ["leak"]
+    assert any(what.startswith("rule ") and "planted" in why for what, why in diagnosis.unseen.items())
+
+
 @pytest.mark.usefixtures("one_rule")
 def test_what_was_checked_wanted_and_unseen_is_told() -> None:
     seen = Observations(unseen={"activation": "compiled"})
     first = judging.judge(seen)
-    assert first.checked == ("duplicates", "plateau")
+    assert set(first.checked) | set(first.unchecked) == {"duplicates", "plateau"}
+    assert first.unchecked["duplicates"] == ("data",)
     assert [asked.name for asked in first.wanted] == ["more", "less"]
     assert first.unseen == {"activation": "compiled"}
     replay = Replay(steps=1, losses=(), score=0.0)

@@ -25,10 +25,6 @@ def spirals(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return x, torch.bucketize(length, limits)
 
 
-def stack(*layers: nn.Module, seed: int = 0) -> nn.Sequential:
-    return nn.Sequential(*layers)
-
-
 def mlp(
     width: int = 24, depth: int = 2, activation: Callable[[], nn.Module] = nn.ReLU, seed: int = 0, end: int = CLASSES
 ) -> nn.Sequential:
@@ -54,7 +50,7 @@ class Training:
     sign: float = 1.0
     gathers: int = 1  # backward passes to a step
     evaluates: bool = True  # calls eval() before validation
-    confirm: float = 30.0
+    confirm: float = 4.0
 
     def run(self) -> Watch:
         network = self.network

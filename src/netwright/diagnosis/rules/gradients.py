@@ -10,7 +10,7 @@ from typing import NamedTuple
 from netwright.diagnosis.hindrance import broke_down, suffers
 from netwright.diagnosis.paths import called, links, weighted
 from netwright.diagnosis.registry import Rule, rule
-from netwright.diagnosis.rules import initialization, parameters, structure
+from netwright.diagnosis.rules import initialization, norms, parameters, structure
 from netwright.observations import Experiment, Observations
 from netwright.records import Evidence, Finding, Remedy
 
@@ -100,10 +100,8 @@ def _over_steps(observations: Observations) -> Iterator[Finding | Experiment]:
     series = observations.series.get("gradient-norm")
     first = [value for value in series.values[:FIRST_STEPS] if value is not None and math.isfinite(value)]
     base = statistics.median(first) if first else 0.0
-    burst = next(
-        ((step, value) for step, value in zip(series.steps, series.values, strict=True)
-         if value is None or (base > 0 and value > OUTBURST * base)), None,
-    )  # fmt: skip
+    known = [(step, v) for step, v in zip(series.steps, series.values, strict=True) if v is not None]
+    burst = next(((step, value) for step, value in known if base > 0 and value > OUTBURST * base), None)
     alone = _one_batch(observations)
     if alone is not None and not broke_down(observations):
         yield _explosion(
@@ -113,7 +111,7 @@ def _over_steps(observations: Observations) -> Iterator[Finding | Experiment]:
             "an example with values or a target far from all others; the training got over it", "",
             Remedy(code="clip", text="gradients clipped to a norm of 1", change={"clip": 1.0}),
         )  # fmt: skip
-    if burst is None or not base:
+    if burst is None:
         return
     ill = suffers(observations)
     if isinstance(ill, Experiment):
@@ -123,7 +121,7 @@ def _over_steps(observations: Observations) -> Iterator[Finding | Experiment]:
         return
     yield _explosion(
         "warning", "training",
-        Evidence(what="norm of the gradient ÷ that of the first steps", value=burst[1] and burst[1] / base,
+        Evidence(what="norm of the gradient ÷ that of the first steps", value=burst[1] / base,
                  step=burst[0], expected=f"below {OUTBURST:g}"),
         "at the start its scale is usual; it grows with the steps", _of_steps(observations),
         Remedy(code="learning-rate", text="a lower learning rate", change={"learning-rate": 0.1}),
@@ -149,7 +147,7 @@ def non_finite(observations: Observations) -> Iterator[Finding | Experiment]:
     before = start is not None and any(not layer.finite for layer in start.layers)
     if step is None and not before:
         return
-    first = _first_layer(observations)
+    first = _first_layer(observations, step)
     kind = _kind(observations, step)
     recovered = step is not None and _is_finite(losses.last)
     evidence = [Evidence(what="loss", value=None, step=step, expected="a finite number")]
@@ -159,7 +157,7 @@ def non_finite(observations: Observations) -> Iterator[Finding | Experiment]:
     yield Finding(
         code="non-finite",
         severity="warning" if recovered or step is None else "error",
-        where=first[0] if first else "loss",
+        where=_with_unmeasured(observations, first[0]) if first else "loss",
         layer=first[0] if first else "",
         evidence=tuple(evidence),
         expected="finite numbers",
@@ -269,8 +267,11 @@ def _one_batch(observations: Observations) -> tuple[int, float] | None:
     return None
 
 
-def _first_layer(observations: Observations) -> tuple[str, int, float] | None:
-    """(layer, step, share) of the first output that was not finite, by step, then in the order of the forward pass."""
+def _first_layer(observations: Observations, until: int | None) -> tuple[str, int, float] | None:
+    """(layer, step, share) of the first output that was not finite, by step, then in the order of the forward pass.
+
+    None where the step of the loss was not looked at: later all layers are, because their weights are.
+    """
     for layer in observations.initial.layers if observations.initial is not None else ():
         if not layer.finite:
             return layer.name, 0, 1.0
@@ -278,7 +279,7 @@ def _first_layer(observations: Observations) -> tuple[str, int, float] | None:
     for place, name in enumerate(observations.series.layers("activation-non-finite")):
         series = observations.series.get("activation-non-finite", name)
         for step, value in zip(series.steps, series.values, strict=True):
-            if value is None or value > 0:
+            if (value is None or value > 0) and (until is None or step <= until):
                 found.append((step, place, name, 1.0 if value is None else value))
                 break
     if not found:
@@ -287,13 +288,26 @@ def _first_layer(observations: Observations) -> tuple[str, int, float] | None:
     return where, step, share
 
 
+def _with_unmeasured(observations: Observations, name: str) -> str:
+    """The layer, after the functions before it whose outputs are not looked at: one of them may have made it."""
+    layers = {layer.name: layer for layer in observations.network.layers} if observations.network is not None else {}
+    measured = set(observations.series.layers("activation-non-finite"))
+    before: list[str] = []
+    inputs = layers[name].inputs if name in layers else ()
+    while len(inputs) == 1 and inputs[0] in layers and inputs[0] not in measured and inputs[0] not in before:
+        before.append(inputs[0])
+        inputs = layers[inputs[0]].inputs
+    return " → ".join([*reversed(before), name])
+
+
 def _is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
 def _because(observations: Observations) -> str:
     """A cause of growth or loss over depth that another rule names from the same observations."""
-    return _told(observations, (structure.hidden_activation, initialization.symmetric, initialization.scale))
+    over_depth = (structure.hidden_activation, initialization.symmetric, initialization.scale)
+    return _told(observations, (*over_depth, norms.norm_batch))
 
 
 def _of_steps(observations: Observations) -> str:

@@ -51,10 +51,16 @@ def hidden_activation(observations: Observations) -> Iterator[Finding | Experime
 
 
 def _lost(observations: Observations) -> bool:
-    """Whether the measured gradient of the first layer is below a thousandth of the last one's: then it is these."""
+    """Whether a thousandth is left, measured before the first step: then it is these functions.
+
+    Of the gradient, at the first layer; or of what differs between examples, in the output of the last one (inputs of
+    an ordered network become one: Schoenholz et al. 2017, 3).
+    """
     initial = observations.initial
-    norms = [layer.gradient_norm for layer in initial.layers if layer.weight and layer.gradient_norm] if initial else []
-    return len(norms) > 1 and norms[0] <= VANISHED * norms[-1]
+    stack = [layer for layer in initial.layers if layer.weight] if initial else []
+    norms = [layer.gradient_norm for layer in stack if layer.gradient_norm]
+    varied = stack[-1].varied if stack else None
+    return (len(norms) > 1 and norms[0] <= VANISHED * norms[-1]) or (varied is not None and varied <= VANISHED)
 
 
 def _named(
