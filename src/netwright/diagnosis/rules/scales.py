@@ -85,7 +85,7 @@ def _scale(
                 return
             shown = asked
     harmful = shown is not None and not shown.failed
-    unproved = loud and (at is None or _hopeless(observations))
+    unproved = loud and (at is None or shown is not None or _hopeless(observations))
     severity: Severity = "warning" if harmful or unproved else "note"
     yield Finding(
         code=code, severity=severity, where=where,
@@ -119,7 +119,7 @@ def _hopeless(observations: Observations) -> bool:
 
 
 def _hurts(observations: Observations, mend: Change, worth: float, question: str) -> Iterator[Experiment | Outcome]:
-    """Experiments as long as they are missing, then the outcome that shows the harm, if one does.
+    """Experiments as long as they are missing, then the outcome that shows the harm, or one that could not be tried.
 
     Mended alone it repairs; or beside the faults of output and loss mended; or it is needed: of what usual settings
     win in all, half is lost where this one is left out (its rate may have been chosen for the wrong scale).
@@ -130,6 +130,10 @@ def _hurts(observations: Observations, mend: Change, worth: float, question: str
     pairs = [((), (mend,), question), ((*others, without), (*others, usual), f"{question}, beside all else as usual")]
     if others:
         pairs.insert(1, (others, (*others, mend), f"{question}, beside the other faults mended"))
+    other = change("standardize-inputs" if mend.kind == "standardize-targets" else "standardize-targets")
+    if substantial(answer(observations, experiment(other))):
+        pairs.insert(1, ((other,), (other, mend), f"{question}, beside the other scale mended"))
+    failed: Outcome | None = None
     for before, after, text in pairs:
         both = experiment(*after, worth=worth, question=text)
         alone = experiment(*before, worth=worth) if before else None
@@ -137,14 +141,17 @@ def _hurts(observations: Observations, mend: Change, worth: float, question: str
             if asked is not None and answer(observations, asked) is None:
                 yield asked
                 return
-        found = answer(observations, both)
-        gained = found if alone is None else _beside(found, answer(observations, alone), text)
+        found, ground = answer(observations, both), None if alone is None else answer(observations, alone)
+        failed = next((outcome for outcome in (found, ground) if outcome is not None and outcome.failed), failed)
+        gained = found if alone is None else _beside(found, ground, text)
         if gained is None or not substantial(gained) or gained.skills is None or found is None:
             continue
         own = found.skills[0] if found.skills is not None else 0.0
         if without not in before or gained.skills[1] - gained.skills[0] >= NEEDED * (gained.skills[1] - own):
             yield gained
             return
+    if failed is not None:
+        yield failed
 
 
 def _beside(both: Outcome | None, alone: Outcome | None, question: str) -> Outcome | None:
