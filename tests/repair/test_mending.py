@@ -26,7 +26,7 @@ def finding(code: str) -> Finding:
 
 
 def test_the_remedy_of_the_finding_is_tried_first_kept_and_proved() -> None:
-    mended = mending.mend(slow(), [finding("learning-rate-too-low")], seconds=6.0)
+    mended = mending.mend(slow(), [finding("learning-rate-too-low")], seconds=3.0)
     first = mended.ledger.steps[0]
     assert first.code == "learning-rate-too-low"
     assert mended.ledger.after > mended.ledger.before + 0.15
@@ -44,8 +44,8 @@ def test_a_remedy_that_does_not_win_is_rolled_back() -> None:
 
 
 def test_only_kinds_that_are_allowed_are_changed() -> None:
-    mended = mending.mend(slow(), [], seconds=3.0, allowed=["epochs"])
-    assert {change.kind for change in mended.ledger.changes} <= {"epochs"}
+    mended = mending.mend(slow(), [], seconds=1.0, allowed=["clip", "batch-size"])
+    assert {change.kind for change in mended.ledger.changes} <= {"clip", "batch-size"}
 
 
 def test_predictions_are_in_the_users_units() -> None:
@@ -70,7 +70,7 @@ def test_the_verb_names_the_fault_leaves_the_network_and_says_what_to_change() -
     train, held_out = spirals()
     repaired = netwright.repair(
         network, train, held_out, loss=cross_entropy, optimizer=torch.optim.SGD(network.parameters(), 1e-3),
-        batch_size=32, epochs=15, seconds=10.0,
+        batch_size=32, epochs=15, seconds=5.0,
     )  # fmt: skip
     assert repaired.ledger.after > repaired.ledger.before + 0.15
     assert repaired.ledger.words

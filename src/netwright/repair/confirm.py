@@ -180,10 +180,11 @@ def _noise(pairs: list[Pair]) -> tuple[float, float]:
 def _outcome(experiment: Experiment, pairs: list[Pair]) -> Outcome:
     gain, noise = _noise(pairs)
     before, after, _ = pairs[0]
-    skills = [sum(skill(pair[side].score, pair[side].chance) for pair in pairs) / len(pairs) for side in (0, 1)]
+    without = sum(skill(pair.before.score, pair.before.chance) for pair in pairs) / len(pairs)
+    changed = sum(skill(pair.after.score, pair.after.chance) for pair in pairs) / len(pairs)
     return Outcome(
         experiment=experiment, baseline=before, changed=after, gain=gain, noise=noise, better=gain > BEYOND * noise,
-        seeds=len(pairs), skills=(skills[0], skills[1]),
+        seeds=len(pairs), skills=(without, changed),
     )  # fmt: skip
 
 

@@ -14,7 +14,8 @@ from torch import nn
 
 from netwright.diagnosis import judging
 from netwright.diagnosis.experimenting import REPLAY
-from netwright.observations import Observations
+from netwright.diagnosis.rules import batches
+from netwright.observations import Observations, OptimizerFacts, Plan
 from netwright.observations.experiments import Outcome, Replay
 from netwright.records import EpochRow
 from netwright.repair.confirm import judge_and_confirm
@@ -97,7 +98,6 @@ FAULTY = {
     "regression diverges": ("learning-rate-too-high", lambda: values(sgd(2.0))),
     "decay": ("weight-decay-too-high", lambda: values(adam(0.01, weight_decay=0.3))),
     "dropout": ("over-regularized", lambda: classes(adam(0.01), lambda: dropped(0.9))),
-    "rprop": ("wrong-optimizer-for-batch", lambda: classes(lambda p: torch.optim.Rprop(p, 0.01), batch_size=8)),
     "few epochs": ("too-few-epochs", lambda: classes(adam(0.003), epochs=1)),
     "narrow": ("too-small", lambda: classes(adam(0.02), lambda: mlp(2, 3, width=2), epochs=40)),
     "deep": ("too-deep", lambda: classes(adam(0.01), lambda: mlp(2, 3, width=8, hidden=14, act=nn.Sigmoid), epochs=20)),
@@ -113,6 +113,24 @@ def test_a_planted_fault_is_named_and_confirmed(name: str) -> None:
     accepted = {code, "learning-rate-too-low"} if code == "too-few-epochs" else {code}
     assert accepted & set(found), {name: (o.skills, o.failed) for name, o in observations.outcomes.items()}
     assert all("→" in found[one].confirmed_by for one in accepted & set(found))
+
+
+@pytest.mark.parametrize(
+    ("skills", "severity"), [((0.72, 0.88), "warning"), ((0.93, 0.97), "note"), ((0.5, 0.4), "note")]
+)
+@pytest.mark.parametrize("kind", ["Rprop", "LBFGS"])
+def test_whole_batch_optimisers_are_warned_of_only_where_adam_wins(kind: str, skills: tuple, severity: str) -> None:
+    asked = batches.ADAM
+    observations = Observations(
+        optimizer=OptimizerFacts(kind=kind, groups=({"lr": 0.01},)), plan=Plan(batch_size=16, epochs=8, examples=4000)
+    )
+    better = skills[1] > skills[0]
+    observations.outcomes[asked.name] = Outcome(experiment=asked, skills=skills, better=better, gain=0.1, noise=0.01)
+    found = {finding.code: finding.severity for finding in judging.judge(observations).findings}
+    assert found == {"wrong-optimizer-for-batch": severity}
+    whole = Observations(optimizer=observations.optimizer, plan=Plan(batch_size=4000, epochs=8, examples=4000))
+    whole.outcomes.update(observations.outcomes)
+    assert not judging.judge(whole).findings
 
 
 def test_inputs_of_a_wrong_scale_are_the_root_and_a_rate_says_so() -> None:
