@@ -102,7 +102,8 @@ class _Looked:
         return look
 
     def _keep(self, name: str, gradient: Tensor) -> None:
-        rows = gradient.detach().float().reshape(len(gradient), -1) if gradient.ndim else gradient.reshape(1, 1)
+        rows = gradient.detach().double()  # squares of 1e-20 are zero in single precision
+        rows = rows.reshape(len(rows), -1) if rows.ndim else rows.reshape(1, 1)
         norm = float(rows.square().sum(1).mean().sqrt())
         if math.isfinite(norm):
             self.gradients[name] = norm
@@ -282,11 +283,8 @@ def _affine(network: nn.Module, looked: _Looked, batch: Tensor) -> bool | None:
 
 
 def _norm(gradient: Tensor) -> float:
-    return (
-        float(gradient.detach().float().norm())
-        if not gradient.is_sparse
-        else float(gradient.coalesce().values().norm())
-    )
+    values = gradient.coalesce().values() if gradient.is_sparse else gradient
+    return float(values.detach().double().norm())
 
 
 def _number(value: Tensor) -> float | None:
