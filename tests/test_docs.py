@@ -20,6 +20,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SLOW = {"netwright train photos/": " --epochs 2", "netwright train digits": " --epochs 2"}
+BRIEF = " --set watch.confirm=1"  # seconds of experiments after a training
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -76,16 +77,18 @@ def test_every_command_of_a_page_runs(page: Path, house: Path) -> None:
         if "last" in command.split() or "compare" in command or "--delete" in command or "runs" in command:
             wanted = 1 if "inspect" in command else 2  # inspect looks at the run that the page has trained
             while len(list((house / "runs").glob("digits-*"))) < wanted:
-                done = run("netwright train digits --epochs 1 --network mlp", house)
+                done = run("netwright train digits --epochs 1 --network mlp" + BRIEF, house)
                 assert done.returncode == 0, done.stderr
         if "predict last" in command:
-            assert run("netwright train photos/ --epochs 1", house).returncode == 0
+            assert run("netwright train photos/ --epochs 1" + BRIEF, house).returncode == 0
         short = command + next(
             (more for start, more in SLOW.items() if command == start or command == f"{start} --json"), ""
         )
         if command == "netwright train recipe.yaml --set train.lr=0.01":
             assert run("netwright init recipe.yaml", house).returncode == 0
             short += " --epochs 1"
+        if command.startswith("netwright train") and "--print-recipe" not in command and "--resume" not in command:
+            short += BRIEF
         if command == "netwright init recipe.yaml":
             (house / "recipe.yaml").unlink(missing_ok=True)
         done = run(short, house)

@@ -11,6 +11,7 @@ import dataclasses
 import html
 import json
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -214,10 +215,12 @@ def line_chart(
     log = min(ys) > 1e-290 and (log if log is not None else not share and max(ys) > LOG_FROM * min(ys))
     ticks, texts = _value_ticks(ys, share=share, log=log)
     left = _left(texts)
-    margin = (max(ys) / min(ys)) ** 0.04 if log else 1.0
+    margin = math.exp(0.04 * (math.log(max(ys)) - math.log(min(ys)))) if log else 1.0  # a ratio may be too large
     wider = 0 if max(xs) > min(xs) else 1
     x_axis = _Axis(min(xs) - wider, max(xs) + wider, left, WIDTH - RIGHT)
-    low, high = (min(ys) / margin, max(ys) * margin) if log else (min(ys), max(ys))
+    low, high = min(ys), max(ys)
+    if log:
+        low, high = max(low / margin, sys.float_info.min), min(high * margin, sys.float_info.max)
     y_axis = _Axis(min(ticks[0], low), max(ticks[-1], high), HEIGHT - BOTTOM, TOP, log=log)
     x_ticks = [tick for tick in nice_ticks(min(xs), max(xs), 6, integer=True) if min(xs) <= tick <= max(xs)] or [xs[0]]
     parts = _frame(x_axis, y_axis, list(zip(x_ticks, tick_texts(x_ticks))), list(zip(ticks, texts)), x_title)
