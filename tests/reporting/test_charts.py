@@ -126,6 +126,7 @@ modest = st.one_of(st.none(), st.just(math.nan), st.floats(-1e6, 1e6))
 
 
 @given(st.lists(value, max_size=70), st.booleans(), st.sampled_from([None, True, False]))
+@example([2.5e263, 1.4e-45], False, None)
 @settings(max_examples=30, deadline=None)
 def test_whatever_the_values_a_line_chart_stays_in_its_frame(
     ys: list[float | None], share: bool, log: bool | None
