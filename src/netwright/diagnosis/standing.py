@@ -14,7 +14,7 @@ from netwright.diagnosis.experimenting import REPLAY, answer, change, experiment
 from netwright.observations import Experiment, Observations, Outcome
 
 # A fault is worth a third of the error and five points of a hundred between a constant and perfection. Less is tuning:
-# a healthy training that another rate would improve by less is no finding. Figures in benchmarks/doctor_healthy.py.
+# a healthy training that another rate would improve by less is no finding.
 ERROR_LEFT, LEAST_GAIN = 2 / 3, 0.05
 FITS = 0.9  # skill on its own training examples that a network reaches where nothing is held out
 FINE = 0.95  # skill from which no one asks
