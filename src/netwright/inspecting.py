@@ -14,8 +14,9 @@ from torch import nn
 
 from netwright import runs
 from netwright.errors import NetworkError, UsageError, unknown_name
+from netwright.graph.examples import InputSpec, as_taken
 from netwright.graph.structure import Graph
-from netwright.graph.tracing import InputSpec, trace
+from netwright.graph.tracing import trace
 from netwright.inspection.sheet import sheet
 from netwright.nn import keeping
 from netwright.nn.zoo import NETWORKS, PUBLISHED
@@ -25,7 +26,8 @@ from netwright.records import Sheet
 if TYPE_CHECKING:
     from netwright.workbench import Run
 
-SMALL_INPUT, SMALL_OUTPUTS = (1, 28, 28), 10  # what the small networks are looked at with, if nothing else is asked
+# What the small networks are looked at with, if nothing else is asked.
+SMALL_INPUT, SERIES_INPUT, SMALL_OUTPUTS = (1, 28, 28), (1, 1024), 10
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -141,12 +143,13 @@ def find(
 def _module(name: str, network: nn.Module, example: Any) -> Subject:
     if example is None:
         raise UsageError(name, "no input", "a shape such as (3, 224, 224), or tensors with their batch")
+    example = as_taken(network, example)
     return Subject(name, example, network, lambda **options: trace(network, example, **options))
 
 
 def _by_name(name: str, example: Any, arguments: dict[str, Any], outputs: int | None, weights: bool) -> Subject:
     known = PUBLISHED.get(name)
-    shape = known.input_shape if known else SMALL_INPUT
+    shape = known.input_shape if known else SERIES_INPUT if name.endswith("1d") else SMALL_INPUT
     if example is None:
         example = shape
     single = _single_shape(example)
@@ -154,7 +157,13 @@ def _by_name(name: str, example: Any, arguments: dict[str, Any], outputs: int | 
         raise UsageError(name, f"{len(example)} inputs", "one input of channels, height, width", "one --input CxHxW")
     count = outputs if outputs is not None else known.outputs if known else SMALL_OUTPUTS
     record = keeping.describe(name, single, count, width="auto", depth="auto", dropout="auto", arguments=arguments)
-    network = keeping.build(record) if weights else keeping.build_without_values(record)
+    try:
+        network = keeping.build(record) if weights else keeping.build_without_values(record)
+    except NetworkError as error:
+        if error.suggestion not in NETWORKS:
+            raise
+        # Who trains changes the network for the data; who looks at this network changes the input.
+        raise NetworkError(error.where, error.got, error.expected, f"--input {'x'.join(map(str, shape))}") from None
     return _module(name, network, example)
 
 

@@ -339,6 +339,8 @@ def _limits(params: str | None, macs: str | None, memory: str | None) -> dict[st
 
 
 def _number(flag: str, text: str) -> float:
+    if re.fullmatch(r"-\s*\d.*", text.strip()):
+        raise UsageError(f"{flag} {text}", "a number below 0", "at least 0", f"{flag} {text.strip(' -')}")
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     units = _BYTES | _UNITS if flag == "--max-memory" else _UNITS
     unit = match[2].upper() if match else "?"

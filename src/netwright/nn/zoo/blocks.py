@@ -122,7 +122,8 @@ def fit(name: str, input_shape: Sequence[int], smallest: int = 1, width: float =
     """
     if len(input_shape) != 3 or min(input_shape[1:]) < smallest:
         expected = f"(channels, height ≥ {smallest}, width ≥ {smallest})"
-        raise NetworkError(name, f"an input of shape {tuple(input_shape)}", expected, "small_resnet")
+        other = {1: "mlp", 2: "small_resnet1d", 3: "small_resnet"}.get(len(input_shape), "")  # what takes such inputs
+        raise NetworkError(name, f"an input of shape {tuple(input_shape)}", expected, other)
     if not 0 < width <= WIDEST:
         raise NetworkError(
             f"{name}: width", f"{width}", f"a multiplier of the published channels, above 0 and at most {WIDEST:g}",
