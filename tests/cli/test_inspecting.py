@@ -122,6 +122,30 @@ def test_whatever_a_network_writes_stdout_is_the_answer_alone(tmp_path: Path) ->
     assert set(done.stderr.splitlines()) == {"raw", "printed", "child"}
 
 
+def test_inputs_of_a_mapping(says: Says, tmp_path: Path) -> None:
+    path = tmp_path / "keyed.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = nn.Conv2d(3, 4, 3)\n"
+        "    def forward(self, batch):\n"
+        "        return self.conv(batch['name']).mean((2, 3)) + batch['other'].sum(1, keepdim=True)\n"
+    )
+    parts = ("--input", "name=3x32x32", "--input", "other=10")
+    said = says("inspect", f"{path}:Net", *parts, "--json")
+    assert said.document["totals"]["macs"] == 4 * 27 * 30 * 30
+    assert sorted(said.document["inputs"].values()) == [[1, 3, 32, 32], [1, 10]]
+    checked = says("check", f"{path}:Net", "--gradients", *parts, "--entries", "2", "--json")
+    assert checked.code == 0
+    assert [row["name"] for row in checked.document["rows"]][:2] == ["input.name", "input.other"]
+    wrong = says("inspect", f"{path}:Net", "--input", "batch=10")
+    assert wrong.code == 2
+    assert "--input batch.name=SHAPE" in wrong.err
+    assert "Warning" not in wrong.err
+
+
 def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:
     found = says("inspect", "digits-0001", "--out", runs_folder, "--json").document
     assert list(found["inputs"].values()) == [[1, 1, 8, 8]]
@@ -294,6 +318,11 @@ def test_a_page_that_cannot_be_written_is_a_clear_error(says: Says, tmp_path: Pa
         (["lenet5", "--input", "1x2x2"], "lenet5"),
         (["lenet5", "--json", "--csv"], "one of them"),
         (["lenet5", "--max-params", "many"], "500000"),
+        (["lenet5", "--max-params", "-5"], "a number below 0"),
+        (["vgg16", "--input", "3x20x20"], "--input 3x224x224"),
+        (["lenet5", "--input", "7"], "--input 1x28x28"),
+        (["small_resnet1d", "--input", "3x32x32"], "--input 1x1024"),
+        (["resnet18", "--input", "3x64x64:int64"], "conv1"),
         (["lenet5", "--optimizer", "adamm"], "adam"),
         (["lenet5", "--set", "colour=red"], "colour"),
         (["lenet5", "--caffe"], "--layers"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import random
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,7 @@ from torch.nn import functional as F
 
 from netwright.errors import NetworkError, UsageError
 from netwright.graph import kinds, shapes
+from netwright.graph.examples import as_taken
 from netwright.graph.structure import Graph
 from netwright.graph.tracing import InputSpec, trace
 
@@ -608,3 +611,111 @@ def test_constants_of_a_network_that_looks_at_values_come_from_nowhere() -> None
     graph = trace(Masks(), (3,))
     assert graph.executed == "values"
     assert graph.unfollowed() == ()
+
+
+class Keyed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return self.conv(batch["image"]).mean((2, 3)) + batch["other"]
+
+
+class TwoInputs(nn.Module):
+    def forward(self, image: Tensor, other: Tensor, scale: float = 1.0) -> Tensor:
+        return image + other * scale
+
+
+# A network and an input that it refuses; what is expected and what is to be tried.
+REFUSED: dict[str, tuple[nn.Module, Any, str, str]] = {
+    "channels of the input": (nn.Sequential(nn.Conv2d(3, 8, 3)), (1, 8, 8), "3 channels", "--input 3x8x8"),
+    "axes of the input": (nn.Sequential(nn.Conv2d(3, 8, 3)), (9,), "3 channels", "--input 3x32x32"),
+    "channels inside": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(4, 8, 3)), (3, 8, 8), "4 ", "in_channels=8"),
+    "norm inside": (nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(4)), (3, 8, 8), "4 channels", "num_features=8"),
+    "flattened": (
+        nn.Sequential(nn.Flatten(), nn.Linear(8, 2)), (3, 3), "8 values", "another --input, or in_features=9"
+    ),
+    "values of the input": (nn.Sequential(nn.Linear(8, 2)), (5, 9), "8 values", "--input 5x8"),
+    "too small": (nn.Sequential(nn.Conv2d(3, 8, 5)), (3, 4, 4), "a larger map", "a larger --input"),
+    "integers for a convolution": (
+        nn.Sequential(nn.Conv2d(3, 8, 3)), InputSpec((3, 8, 8), torch.int64), "floating", "--input 3x8x8, without"
+    ),
+    "no integers for an embedding": (nn.Sequential(nn.Embedding(9, 2)), (7,), "integers below 9", "--input 7:int64"),
+    "no mapping": (Keyed(), {"batch": (3,)}, "a mapping", "--input batch.image=SHAPE"),
+    "no such entry": (Keyed(), {"batch": {"image": (3, 8, 8), "othr": (4,)}}, "an entry other", "--input other=SHAPE"),
+    "too few": (TwoInputs(), (3,), "image, other, scale", "--input image=SHAPE --input other=SHAPE"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refused_input_is_told_what_would_help(name: str) -> None:
+    network, example, expected, advice = REFUSED[name]
+    with pytest.raises(NetworkError) as caught:
+        trace(network, example)
+    assert expected in caught.value.expected
+    assert advice in caught.value.suggestion
+    assert "expected" not in caught.value.suggestion
+
+
+def test_what_is_advised_for_an_input_runs() -> None:
+    """Every advice that is a whole ``--input``, followed."""
+    for network, example, _, _ in REFUSED.values():
+        with pytest.raises(NetworkError) as caught:
+            trace(network, example)
+        found = re.fullmatch(
+            r"(?:an integer input, such as )?--input ([\dx]+)(:int64)?(?:, without a type)?", caught.value.suggestion
+        )
+        if found is not None:
+            shape = tuple(map(int, found[1].split("x")))
+            trace(network, InputSpec(shape, torch.int64 if found[2] else torch.float32))
+
+
+def test_no_input_is_advised_where_none_helps() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) + [][0]
+
+    with pytest.raises(NetworkError) as caught:
+        trace(Broken(), (3, 8, 8))
+    assert "--input" not in caught.value.suggestion
+
+
+def test_a_convolution_over_integers_is_refused_where_it_is() -> None:
+    """As by computing: PyTorch's rule for shapes alone lets it pass, and a later layer would be blamed."""
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1))
+    with pytest.raises(RuntimeError):
+        network[0](torch.ones(1, 3, 8, 8, dtype=torch.int64))
+    with pytest.raises(NetworkError, match=r"0 \(Conv2d\).*int64"):
+        trace(network, InputSpec((3, 8, 8), torch.int64))
+
+
+def test_inputs_by_name_are_taken_as_forward_takes_them() -> None:
+    assert as_taken(Keyed(), {"image": (3,), "other": (4,)}) == [{"image": (3,), "other": (4,)}]
+    assert as_taken(Keyed(), {"batch.image": (3,), "batch.other": (4,)}) == {"batch": {"image": (3,), "other": (4,)}}
+    assert as_taken(TwoInputs(), {"other": (3,), "image": (3,)}) == {"other": (3,), "image": (3,)}
+    assert as_taken(TwoInputs(), (3,)) == (3,)
+    for network, example, near in (
+        (TwoInputs(), {"image": (3,), "othr": (3,)}, "other"),
+        (TwoInputs(), {"imgae": (3,)}, "image"),
+        (Keyed(), {"image": (3,)}, "batch"),
+        (nn.Sequential(), {"x": (3,)}, "input"),
+    ):
+        with pytest.raises(NetworkError) as caught:
+            as_taken(network, example)
+        assert f"--input {near}=SHAPE" in caught.value.suggestion
+        assert near in caught.value.expected
+
+
+def test_nobody_is_warned_by_a_network_that_is_looked_at(recwarn: pytest.WarningsRecorder) -> None:
+    class Warns(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            warnings.warn("from the network", stacklevel=1)
+            return F.softmax(x)
+
+    trace(Warns(), (3,))
+    assert [str(warning.message) for warning in recwarn] == []

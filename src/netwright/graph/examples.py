@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import NetworkError, UsageError
+from netwright.graph.failures import inputs_of, unknown_input
 
 
 class InputSpec(msgspec.Struct, frozen=True):
@@ -77,16 +78,49 @@ def initialised(network: nn.Module, positional: list[Any], named: dict[str, Any]
     copied = copy.deepcopy(network)
     try:
         with torch.no_grad():
-            copied(*map(_real, positional), **{name: _real(value) for name, value in named.items()})
+            copied(*mapped(positional, _real), **mapped(named, _real))
     except Exception as error:
         raise NetworkError(lazy[0], "a lazy layer that could not be initialised", "", str(error)) from error
     return copied
 
 
-def _real(value: Any) -> Any:
-    if isinstance(value, Tensor) and value.is_meta:
-        return torch.zeros(value.shape, dtype=value.dtype)
+def _real(tensor: Tensor) -> Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor.is_meta else tensor
+
+
+def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """``value`` with every tensor in it changed; dicts, lists and tuples are new, all else is as it was."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(mapped(item, change) for item in value)
     return value
+
+
+def as_taken(network: nn.Module, example: Example) -> Example:
+    """Inputs by names, as forward takes them: ``batch.image`` is the entry ``image`` of a mapping ``batch``; several
+    names are the entries of the one thing that it takes, if that has none of these names.
+
+    Raises ``NetworkError`` that offers the right names where forward takes others.
+    """
+    if not isinstance(example, Mapping):
+        return example
+    found: dict[str, Any] = {}
+    for name, value in example.items():
+        whole, _, entry = str(name).partition(".")
+        if entry:
+            found.setdefault(whole, {})[entry] = value
+        else:
+            found[name] = value
+    wrong = unknown_input(network, list(found))
+    if wrong is None:
+        return found
+    needed = [one.name for one in inputs_of(network) if one.default is one.empty and one.kind is not one.VAR_POSITIONAL]
+    if len(needed) != 1 or len(found) < 2 or needed[0] in found:
+        raise wrong
+    return [found]
 
 
 def registered(network: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -10,6 +10,7 @@ import contextlib
 import random
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -39,8 +40,8 @@ def left_as_found(network: nn.Module, *, training: bool | None = None, buffers: 
     """Afterwards every attribute of every module and the random state are what they were, also after an error.
 
     ``training``: the mode of all modules within the block, None leaves each its own. ``buffers``: their values are put
-    back too, which takes a copy of them. Within the block attention is computed by its parts: PyTorch's fast path
-    would hide them in one opaque call.
+    back too, which takes a copy of them. Within the block attention is computed by its parts, where PyTorch's fast path
+    would hide them in one opaque call, and nobody is warned: this is no run of the user's.
     """
     kept: list[tuple[Any, Any]] = []  # (container, shallow copy)
     for module in network.modules():
@@ -48,7 +49,8 @@ def left_as_found(network: nn.Module, *, training: bool | None = None, buffers: 
         containers = (value for value in module.__dict__.values() if isinstance(value, dict | list | set))
         kept.extend((container, container.copy()) for container in containers)
     values = [(buffer, buffer.detach().clone()) for buffer in network.buffers()] if buffers else []
-    with _random_state(), _attention_by_parts():
+    with _random_state(), _attention_by_parts(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
             if training is not None:
                 for module in network.modules():

@@ -27,6 +27,19 @@ def result(name: str, args: Sequence[Any], kwargs: dict[str, Any], *, in_place: 
         return None
 
 
+def refuse(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+    """Raises as computing does where PyTorch's rule for tensors without values lets a call pass: a convolution whose
+    weights are of another type than its input."""
+    if not name.startswith("conv"):
+        return
+    call = dict(zip(("input", "weight"), args, strict=False)) | kwargs
+    input, weight = call.get("input"), call.get("weight")
+    if isinstance(input, Tensor) and isinstance(weight, Tensor) and input.dtype != weight.dtype:
+        mixed = any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda"))
+        if input.is_meta and not mixed:
+            raise RuntimeError(f"Input type ({input.dtype}) and weight type ({weight.dtype}) should be the same")
+
+
 def _plain(tensor: Tensor | None, name: str) -> bool:
     if tensor is None:
         return name in ("cat", "concat")

@@ -28,7 +28,7 @@ from netwright.errors import NetworkError
 from netwright.graph import kinds, shapes
 from netwright.graph import operations as table
 from netwright.graph.examples import Example, InputSpec, arguments, held, initialised, registered, unwrapped
-from netwright.graph.failures import explained, needs_values
+from netwright.graph.failures import Came, NoEntry, came, explained, needs_values
 from netwright.graph.following import Modules, Named, Place, left_as_found, names_of, tensors
 from netwright.graph.opened import opened
 from netwright.graph.structure import Graph, Operation, ParameterInfo, TensorInfo
@@ -134,7 +134,7 @@ class _Tracer(TorchFunctionMode):
         self.kinds = {name: type(module).__name__ for name, module in network.named_modules()}
         self.serial = itertools.count(1)
         self.constants = itertools.count(1)
-        self.running: list[tuple[str, str]] = []  # modules being run: (path, what came in)
+        self.running: list[tuple[str, list[Came]]] = []  # modules being run: (path, what came in)
         self.buffers = {id(buffer) for buffer in network.buffers()}
         for name, value in registered(network):
             self._register(name, value)
@@ -212,6 +212,8 @@ class _Tracer(TorchFunctionMode):
             result = function(*self._copied(args), **self._copied(kwargs))
             self._recognise([result])
             return result
+        if name == "getitem" and isinstance(args[-1], str):
+            raise NoEntry(args[-1])
         if self.values and (in_place or name in ("batch_norm", "instance_norm")):
             for tensor in given[:1] if in_place else given:  # the two norms write their running averages
                 self._spare(tensor)
@@ -226,6 +228,7 @@ class _Tracer(TorchFunctionMode):
             in_place = in_place or table.bind(function, name, mapped, mapped_kwargs).get("inplace") is True
         result = None if self.values else shapes.result(name, mapped, mapped_kwargs, in_place=in_place)
         if result is None:
+            shapes.refuse(name, mapped, mapped_kwargs)
             result = function(*mapped, **mapped_kwargs)
         if result is NotImplemented:
             return result
@@ -425,8 +428,7 @@ class _Tracer(TorchFunctionMode):
         """``running`` keeps what ended with an error."""
 
         def entered(args: Any) -> None:
-            came = ", ".join("x".join(map(str, tensor.shape)) or "a number" for tensor in tensors(args))
-            self.running.append((self.modules.place.module, came))
+            self.running.append((self.modules.place.module, [came(tensor) for tensor in tensors(args)]))
 
         def left(_: str, output: Any) -> None:
             if output is not None or sys.exc_info()[0] is None:
@@ -504,8 +506,9 @@ class _Tracer(TorchFunctionMode):
         self.drafts = kept[::-1]
 
     def explain(self, error: BaseException) -> NetworkError:
-        path, came = self.running[-1] if self.running else ("", "")
-        return explained(self.network, path, came, error)
+        path, given = self.running[-1] if self.running else ("", [])
+        inputs = {name: Came(self.tensors[name].shape, self.tensors[name].dtype) for name in self.input_names}
+        return explained(self.network, path, given, inputs, error)
 
 
 def _info(name: str, tensor: Tensor) -> TensorInfo:

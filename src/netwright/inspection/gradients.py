@@ -14,7 +14,7 @@ import contextlib
 import copy
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from netwright.errors import NetworkError
-from netwright.graph.examples import arguments
+from netwright.graph.examples import arguments, mapped
 from netwright.graph.following import tensors
 from netwright.inspection.observing import saying_where
 from netwright.records import Record
@@ -139,14 +139,21 @@ def _inputs(example: Any, batch: int, generator: torch.Generator) -> tuple[list[
         return torch.randint(0, 2, shape, generator=generator).to(dtype)
 
     positional, named = arguments(example, batch, drawn)
-    return [_double(value) for value in positional], {name: _double(value) for name, value in named.items()}
+    return mapped(positional, _double), mapped(named, _double)
 
 
-def _double(value: Any) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    value = value.detach().cpu()
-    return value.double() if value.is_floating_point() else value
+def _double(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu()
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+def _named(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """The tensors in an input, by the names that the graph has."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping | list | tuple):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from _named(f"{name}.{key}", item)
 
 
 class _Checker:
@@ -165,10 +172,8 @@ class _Checker:
         with torch.no_grad():
             for buffer, value in self.buffers:
                 buffer.copy_(value)
-        fresh = [value.clone() if isinstance(value, Tensor) else value for value in self.args]
-        named = {name: value.clone() if isinstance(value, Tensor) else value for name, value in self.kwargs.items()}
         with saying_where(self.module):
-            result = self.module(*fresh, **named)
+            result = self.module(*mapped(self.args, Tensor.clone), **mapped(self.kwargs, Tensor.clone))
         return [tensor for tensor in tensors(result) if tensor.is_floating_point()]
 
     def values(self) -> list[Tensor]:
@@ -213,10 +218,8 @@ class _Checker:
     def _tensors(self) -> tuple[list[tuple[Literal["input", "parameter"], str, Tensor]], list[str]]:
         found: list[tuple[Literal["input", "parameter"], str, Tensor]] = []
         skipped = []
-        named = [(f"input{place or ''}", value) for place, value in enumerate(self.args)] + list(self.kwargs.items())
-        for name, value in named:
-            if not isinstance(value, Tensor):
-                continue
+        given = [(f"input{place or ''}", value) for place, value in enumerate(self.args)] + list(self.kwargs.items())
+        for name, value in (pair for each in given for pair in _named(*each)):
             if value.is_floating_point() and value.numel():
                 found.append(("input", name, value.requires_grad_()))
             else:

@@ -24,7 +24,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from netwright.errors import NetworkError, UsageError, unknown_name
-from netwright.graph.examples import Example, arguments, initialised, unwrapped
+from netwright.graph.examples import Example, arguments, initialised, mapped, unwrapped
 from netwright.graph.following import Modules, left_as_found, tensors
 from netwright.records import Record
 
@@ -187,14 +187,7 @@ def _twins(network: nn.Module) -> dict[str, Tensor]:
 
 def _fake(value: Any, batch: int) -> Any:
     """``value`` with fake tensors of ``batch`` examples in place of its tensors."""
-    if isinstance(value, Tensor):
-        shape = (batch, *value.shape[1:]) if value.dim() else ()
-        return torch.empty(shape, dtype=value.dtype)
-    if isinstance(value, dict):
-        return {key: _fake(item, batch) for key, item in value.items()}
-    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
-        return type(value)(_fake(item, batch) for item in value)
-    return value
+    return mapped(value, lambda one: torch.empty((batch, *one.shape[1:]) if one.dim() else (), dtype=one.dtype))
 
 
 def _target(loss: str, outputs: Any, network: nn.Module) -> Tensor:
