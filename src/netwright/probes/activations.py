@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,12 +21,10 @@ DEAD = (("dead-units", "share"),)
 
 def activation(values: Tensor) -> Tensor:
     """The values of ``ACTIVATION`` for outputs (E, U, P)."""
-    square = values.square().mean()
-    if values.shape[0] > 1:
-        spread = (values.var(0, correction=0).mean() / square).sqrt()
-    else:
-        spread = torch.full_like(square, torch.nan)
-    return torch.stack((values.mean(), square.sqrt(), _zeros(values), _not_finite(values), spread))
+    variance, mean = torch.var_mean(values, 0, correction=0)
+    varied = variance.mean() if len(values) > 1 else variance.new_full((), torch.nan)
+    square = torch.addcmul(variance, mean, mean).mean()  # E[x²] = Var[x] + E[x]², at every place
+    return torch.stack((mean.mean(), square.sqrt(), _zeros(values), _not_finite(values), (varied / square).sqrt()))
 
 
 def saturation(values: Tensor, lower: float, upper: float) -> Tensor:
@@ -50,8 +50,10 @@ def output_gradient(values: Tensor) -> Tensor:
 
 
 def _zeros(values: Tensor) -> Tensor:
-    return (values == 0).to(values.dtype).mean()
+    return 1 - torch.count_nonzero(values) / values.numel()
 
 
 def _not_finite(values: Tensor) -> Tensor:
+    if values.device.type == "cpu" and math.isfinite(float(values.sum())):  # nothing to wait for, and nothing to count
+        return values.new_zeros(())
     return 1 - torch.isfinite(values).to(values.dtype).mean()

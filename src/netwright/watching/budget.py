@@ -9,6 +9,8 @@ from collections import deque
 DENSE = 20  # first steps, all of them
 PAIR = 2  # consecutive steps, so that gradients can be compared
 THINNEST = 50  # a sample at least every steps ÷ 50 is not needed: a thousand samples show what a hundred thousand do
+CLOCKED = 8  # steps after a pair that tell how long a step takes: pauses and validations lie elsewhere, as a rule
+FAR = 2**62  # a step that never comes
 REMEMBERED = 9  # samples that costs are the median of: the first ones, which warm up, are forgotten
 
 
@@ -25,7 +27,8 @@ class Budget:
     def __init__(self, share: float, now: float, planned: int | None = None, also: tuple[int, ...] = ()) -> None:
         self.share, self.planned, self.also = share, planned, also
         self.next = 0 if share > 0 else math.inf  # the number of finished steps after which one is sampled
-        self._mark = (now, 0)  # the end of the last sampled step
+        self.wake = self.next  # the number of finished steps after which `passed` is to be called
+        self._mark = (now, 0)  # the end of the last sampled step, or none where the steps since are clocked
         self._begun = now
         self._burst = 0
         self._plain: deque[float] = deque(maxlen=REMEMBERED)  # seconds a step that was not sampled
@@ -46,26 +49,41 @@ class Budget:
         slower = statistics.median(self._sampled) - self.step_seconds if self._plain else 0.0
         return statistics.median(self._own) + max(0.0, slower)
 
-    def begin(self, now: float, step: int) -> None:
-        """The step after ``step`` finished ones is sampled."""
+    def passed(self, now: float, step: int) -> None:
+        """``step`` steps have ended, and none has been sampled since the last `end`."""
         then, number = self._mark
         if step > number:
-            self._plain.append((now - then) / (step - number))
+            if number:
+                self._plain.append((now - then) / (step - number))
+            self._mark = (now, FAR)
+        self.wake = self.next
+
+    def begin(self, now: float, step: int) -> None:
+        """The step after ``step`` finished ones is sampled."""
+        self.passed(now, step)
         self._begun = now
 
-    def end(self, now: float, step: int, own: float) -> None:
-        """It has ended as step ``step``; ``own`` seconds of it were spent on looking."""
+    def end(self, now: float, step: int, own: float, after: float = 0.0) -> None:
+        """It has ended as step ``step``; ``own`` seconds of it were spent on looking, and ``after`` it some more."""
         self._sampled.append(max(0.0, now - self._begun - own))
-        self._own.append(own)
-        self._mark = (now, step)
+        self._own.append(own + after)
+        self._mark = (now + after, step)
         self._burst += 1
+        self._plan(step)
+        self.wake = min(self.next, step + CLOCKED)
+
+    def skip_to(self, step: float) -> None:
+        """Whatever was planned: the next step that is sampled is the one after ``step``."""
+        self.next = self.wake = step
+
+    def _plan(self, step: int) -> None:
         if step < DENSE or self._burst % PAIR:
             self.next = step
             return
         seconds = self.step_seconds
         gap = math.ceil(PAIR * self.cost / (self.share * seconds)) if seconds else step
         due = min(step + max(gap, step // THINNEST, 1), 2 * step)
-        if self.planned is not None and step < self.planned - PAIR:
-            due = min(due, self.planned - PAIR)
+        if self.planned is not None and step <= self.planned - PAIR < due + PAIR:  # no room for a pair before the last
+            due = self.planned - PAIR
         due = min([due, *(number for number in self.also if number > step)])
         self.next = due

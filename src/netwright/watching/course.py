@@ -50,7 +50,7 @@ class Course:
             self._told = True
             self.sampler.stepped = None
             self.steps += 1
-            if self.steps >= self._budget.next or self.sampler.armed:
+            if self.steps >= self._budget.wake or self.sampler.sample is not None:
                 self._boundary()
         else:  # the optimiser's hook has counted this one already
             self._told = True
@@ -67,7 +67,7 @@ class Course:
     def _counted(self) -> None:
         """The optimiser's own hook: nobody told of this step."""
         self.steps += 1
-        if self.steps >= self._budget.next or self.sampler.armed:
+        if self.steps >= self._budget.wake or self.sampler.sample is not None:
             self._boundary()
 
     def _boundary(self) -> None:
@@ -75,12 +75,13 @@ class Course:
         if self.sampler.armed:
             own = self.sampler.finish()
             self.sampler.read(all_of_them=False)
-            self._budget.end(now, self.steps, own + time.perf_counter() - now)
             seconds = self._budget.step_seconds
             told = Measurement(probe="step-seconds", step=self.steps, unit="seconds", values=(seconds,))
             self.observations.series.add(told)
-        if self.steps >= self._budget.next:
-            self._begin()
+            self._budget.end(now, self.steps, own, time.perf_counter() - now)
+        else:
+            self._budget.passed(now, self.steps)
+        self._begin()
 
     def _begin(self) -> None:
         if self._budget.next <= self.steps:
@@ -97,28 +98,31 @@ class Course:
         if self.sampler.armed:
             self.sampler.disarm()
         self.steps = step
-        self._budget.end(time.perf_counter(), step, 0.0)
-        self._budget.next = step
+        self._budget.skip_to(step)
         self._begin()
 
     def pause(self) -> None:
         """Nothing is looked at until the next step has ended."""
         if self.sampler.armed:
             self.sampler.disarm()
-            self._budget.next = self.steps + 1
+            self._budget.skip_to(self.steps + 1)
 
     def close(self) -> None:
         self.sampler.close()
-        self._budget.next = float("inf")
+        self._budget.skip_to(float("inf"))
 
     def _read_losses(self, late: int = 0) -> None:
         ready = self._losses[: len(self._losses) - late]
         if not ready:
             return
         self._losses = self._losses[len(ready) :]
-        if any(loss.dim() or loss.dtype != ready[0].dtype or loss.device != ready[0].device for loss in ready):
-            ready = [loss.float().reshape(-1).mean().to(ready[0].device) for loss in ready]
-        values = tuple(torch.stack(ready).tolist())
+        try:
+            stacked = torch.stack(ready)
+        except RuntimeError:  # of different shapes or devices
+            stacked = torch.empty(0)
+        if stacked.dim() != 1 or len(stacked) != len(ready):
+            stacked = torch.stack([loss.float().reshape(-1).mean().to(ready[0].device) for loss in ready])
+        values = tuple(stacked.tolist())
         step = self._last_loss - len(self._losses)
         self.observations.series.add(Measurement(probe="loss", step=step, unit="loss", values=values))
 

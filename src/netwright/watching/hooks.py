@@ -132,13 +132,15 @@ class Sampler:
             for parameter in self._checked():
                 hook = functools.partial(self._gradient_comes, self.sample, parameter)
                 self._handles.append(parameter.tensor.register_hook(hook))
-        self.sample.own += time.perf_counter() - now
+        self.sample.began_at = time.perf_counter()
+        self.sample.own += self.sample.began_at - now
 
     def finish(self) -> float:
-        """The step has ended; returns the seconds that were spent on looking."""
+        """The step has ended; returns the seconds that were spent on looking within it."""
         sample, now = self.sample, time.perf_counter()
         if sample is None:
             return 0.0
+        sample.own += self._calls.seconds
         self.disarm()
         if not sample.steps and not self.optimizers:
             self._measure_gradients(sample)
@@ -166,7 +168,6 @@ class Sampler:
             self._blind = 0
             self.observations.unseen.pop("activation", None)
         self._pending.append(sample)
-        sample.own += self._calls.seconds + time.perf_counter() - now
         return sample.own
 
     def disarm(self) -> None:
@@ -498,7 +499,7 @@ class Sampler:
                 whole.extend(step.parameters, step.gradient)
                 stepped, compared = stepped and step.after is not None, compared and before is not None
                 self._previous[1][key] = step.gradient
-                if sample.step & (sample.step - 1) == 0 or sample.step > DENSE:
+                if sample.step & (sample.step - 1) == 0 or (sample.step > DENSE and not compared):  # first of a pair
                     self._spread(sample, step)
             if stacked:
                 sums = torch.cat([rows.to(stacked[0]) for rows in stacked])
