@@ -1,9 +1,10 @@
-"""netwright check --gradients."""
+"""netwright check: data, recipes, and a network's gradients."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Says = Callable[..., Any]
@@ -99,8 +100,11 @@ def test_a_run_knows_its_input(says: Says, runs_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "got", "suggestion"),
     [
-        (["lenet5"], "nothing to check", "netwright check lenet5 --gradients"),
-        ([], "nothing to check", "netwright check SUBJECT --gradients"),
+        (["lenet5"], "'lenet5', which does not exist", "netwright check lenet5 --gradients"),
+        (["digit"], "'digit', which does not exist", "digits"),
+        ([], "nothing to check", "netwright check digits"),
+        (["digits", "--entries", "3"], "--entries", "netwright check digits --gradients"),
+        (["lenet5", "--gradients", "--baseline"], "--baseline", "netwright check lenet5 without --gradients"),
         (["--gradients"], "no network", "netwright check lenet5 --gradients"),
         (["own.py:Right", "--gradients"], "no input", "--input 3x224x224"),
         (["net.onnx", "--gradients"], "no such file", ""),
@@ -127,3 +131,44 @@ def test_a_network_that_does_not_run_says_so(says: Says, own: str) -> None:
     said = says("check", f"{own}:Right", "--gradients", "--input", "5")
     assert said.code == 2
     assert "mat1 and mat2" in said.err
+
+
+# ------------------------------------------------------------------------------------------------ data and recipes
+
+
+def _written(folder: Path, x: np.ndarray, y: np.ndarray) -> Path:
+    folder.mkdir()
+    np.save(folder / "x.npy", x)
+    np.save(folder / "y.npy", y)
+    return folder
+
+
+def test_healthy_data_passes_and_everything_is_one_document(says: Says) -> None:
+    said = says("check", "digits", "--set", "data.limit=300", "--fail-on", "warning", "--json")
+    assert (said.code, said.err) == (0, "")
+    found = said.document
+    assert found["diagnosis"]["healthy"] is True
+    assert (found["audit"]["task"], len(found["audit"]["class_counts"])) == ("classification", 10)
+    assert found["loss"]["expects"] == "logits"
+    assert abs(found["preflight"]["expected_loss"] - np.log(10)) < 1e-4
+
+
+def test_a_planted_fault_fails_the_gate(says: Says, tmp_path: Path) -> None:
+    """Labels that were mixed up have nothing to do with the inputs."""
+    make = np.random.default_rng(0)
+    data = _written(tmp_path / "bad", make.standard_normal((900, 6)).astype(np.float32), make.integers(0, 3, 900))
+    said = says("check", data, "--fail-on", "warning")
+    assert said.code == 3
+    assert "label-noise" in said.out
+    assert says("check", data, "--fail-on", "error").code == 0
+
+
+def test_what_a_network_has_to_beat(says: Says, tmp_path: Path) -> None:
+    make = np.random.default_rng(1)
+    x = make.standard_normal((240, 8)).astype(np.float32)
+    y = (x[:, 0] + x[:, 1] > 0).astype(np.int64)
+    found = says("check", _written(tmp_path / "table", x, y), "--baseline", "--locality", "--json").document["audit"]
+    scores = {one["learner"]: one["score"] for one in found["baselines"]}
+    assert scores["always the same"] < 0.75
+    assert scores["logistic regression"] > 0.85
+    assert found["locality"]["drop"] < 3 * found["locality"]["noise"]

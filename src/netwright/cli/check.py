@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Group
 
 from netwright.cli import printing
-from netwright.cli.options import Json, Out, Trust, option
-from netwright.errors import UsageError
+from netwright.cli.diagnose import missed, show
+from netwright.cli.options import FailOn, Json, Set, Trust, option, recipe_of
+from netwright.errors import UsageError, nearest
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
+    from netwright.checking import Check
     from netwright.inspection.gradients import GradientCheck, GradientRow
+    from netwright.observations import DataAudit
+    from netwright.records import Severity
 
+GRADIENTS = Group("With --gradients", sort_key=1)
 WRONG = 3  # the exit code where a check finds something
 SHOWN = 20  # tensors in the table: those with the largest errors
 
 
 def check(
-    subject: Annotated[str | None, option("a network by name, file.py:Name, or a run")] = None,
+    subject: Annotated[
+        str | None, option("data, or a recipe (.yaml); for --gradients a network by name, file.py:Name, or a run")
+    ] = None,
     /,
     *,
-    gradients: Annotated[bool, option("compare autograd with finite differences in double precision")] = False,
+    set_: Set = None,
+    baseline: Annotated[
+        bool, option("also train a linear model, nearest neighbours and boosted trees: what a network has to beat")
+    ] = False,
+    locality: Annotated[
+        bool, option("also permute the positions of the features: where nothing is lost, a convolution has no use")
+    ] = False,
+    fail_on: FailOn = None,
+    gradients: Annotated[
+        bool, option("compare autograd with finite differences in double precision", group=GRADIENTS)
+    ] = False,
     input_: Annotated[
         list[str] | None,
         option(
@@ -29,26 +49,42 @@ def check(
             "name and a run know theirs",
             name="--input",
             metavar="SHAPE",
+            group=GRADIENTS,
         ),
     ] = None,
-    entries: Annotated[int | None, option("so many entries of each tensor, drawn at random; 20", metavar="N")] = None,
-    evaluation: Annotated[bool, option("in evaluation mode instead of training", name="--eval")] = False,
-    seed: Annotated[int, option("of the inputs and of the entries that are drawn; 0", metavar="N")] = 0,
+    entries: Annotated[
+        int | None, option("so many entries of each tensor, drawn at random; 20", metavar="N", group=GRADIENTS)
+    ] = None,
+    evaluation: Annotated[
+        bool, option("in evaluation mode instead of training", name="--eval", group=GRADIENTS)
+    ] = False,
+    seed: Annotated[
+        int | None, option("of the inputs and of the entries that are drawn; 0", metavar="N", group=GRADIENTS)
+    ] = None,
     trust: Trust = False,
     json: Json = False,
-    out: Out = Path(DEFAULT_FOLDER),
+    out: Annotated[
+        Path | None, option(f"the folder of runs; {DEFAULT_FOLDER} if left out", metavar="FOLDER", group=GRADIENTS)
+    ] = None,
 ) -> int:
-    """Check a network's gradients.
+    """Check data and a recipe before anything is trained.
 
-    Every parameter and input is moved up and down, a sample of entries each, and the change of the output compared
-    with what autograd says. Points without a derivative, as of a ReLU at zero, are told apart from errors. Exits with
-    3 if a gradient is wrong.
+    The data is audited (bad values, scale, classes, copies between its parts, whether labels have to do with inputs),
+    and one batch goes through the untrained network: shapes, loss against what it should be, output against loss.
+
+    With --gradients a network's derivatives are checked instead: every parameter and input is moved up and down, a
+    sample of entries each, and the change compared with what autograd says. Points without a derivative, as of a ReLU
+    at zero, are told apart from errors. Exits with 3 if a gradient is wrong.
     """  # fmt: skip
+    of_gradients = {
+        "--input": input_, "--entries": entries is not None, "--eval": evaluation, "--seed": seed is not None,
+        "--out": out is not None,
+    }  # fmt: skip
     if not gradients:
-        raise UsageError(
-            "netwright check", "nothing to check", "--gradients, which is what it can check today",
-            f"netwright check {subject or 'SUBJECT'} --gradients",
-        )  # fmt: skip
+        _refuse("without --gradients", of_gradients, f"netwright check {subject or 'SUBJECT'} --gradients")
+        return _check_data(subject, set_, baseline, locality, fail_on, trust, json)
+    of_data = {"--set": set_, "--baseline": baseline, "--locality": locality, "--fail-on": fail_on}
+    _refuse("with --gradients", of_data, f"netwright check {subject or 'SUBJECT'} without --gradients")
     if subject is None:
         raise UsageError(
             "netwright check --gradients", "no network", "a network by name, file.py:Name, or a run",
@@ -59,11 +95,12 @@ def check(
     from netwright import inspecting
     from netwright.inspection.gradients import ENTRIES, check_gradients
 
-    known = inspecting.find(subject, inspecting.parse_inputs(input_ or []), folder=out, trust=trust, weights=True)
+    folder = Path(DEFAULT_FOLDER) if out is None else out
+    known = inspecting.find(subject, inspecting.parse_inputs(input_ or []), folder=folder, trust=trust, weights=True)
     if known.network is None:
         raise UsageError("netwright check --gradients", "an .onnx file", "a network by name, file.py:Name, or a run")
     found = check_gradients(
-        known.network, known.example, entries=ENTRIES if entries is None else entries, seed=seed,
+        known.network, known.example, entries=ENTRIES if entries is None else entries, seed=seed or 0,
         training=not evaluation, **({} if entries is None else {"most": 10**9}),
     )  # fmt: skip
     if json:
@@ -71,6 +108,116 @@ def check(
     else:
         _show(found)
     return WRONG if found.wrong else 0
+
+
+def _refuse(when: str, others: dict[str, Any], instead: str) -> None:
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise UsageError(f"netwright check {when}", ", ".join(given), "options of the other check", instead)
+
+
+# ------------------------------------------------------------------------------------------------ data and recipes
+
+
+def _check_data(
+    subject: str | None, assignments: list[str] | None, baseline: bool, locality: bool, fail_on: Severity | None,
+    trust: bool, json: bool,
+) -> int:  # fmt: skip
+    if subject is None:
+        raise UsageError(
+            "netwright check", "nothing to check", "data, a recipe, or a network with --gradients",
+            "netwright check digits",
+        )  # fmt: skip
+    recipe = recipe_of(subject, assignments, None)
+    from netwright import checking
+    from netwright.data.opening import BUILT_IN
+
+    if subject not in BUILT_IN and not Path(subject).exists():
+        near = nearest(subject, BUILT_IN) or nearest(subject, [path.name for path in Path().iterdir()])
+        raise UsageError(
+            "netwright check", f"{subject!r}, which does not exist", "data, a recipe, or a network with --gradients",
+            near or f"netwright check {subject} --gradients",
+        )  # fmt: skip
+
+    found = checking.check(recipe, baseline=baseline, local=locality, trust=trust)
+    if json:
+        printing.document(found.to_dict())
+    else:
+        _show_data(found)
+    return missed(found.diagnosis, fail_on)
+
+
+def _show_data(found: Check) -> None:
+    table = printing.table("", "training", "validation", right=("training", "validation"))
+    for name, *values in _rows(found):
+        table.add_row(*map(printing.cell, (name, *values)))
+    printing.show(table)
+    for text in found.skipped:
+        printing.note(f"left out: {text}")
+    flight, loss = found.preflight, found.loss
+    if flight is not None and loss is not None:
+        expected = "" if flight.expected_loss is None else f"; one that knows nothing has {flight.expected_loss:.4g}"
+        value = "–" if flight.loss is None else f"{flight.loss:.4g}"
+        shapes = " → ".join("×".join(map(str, shape)) for shape in (flight.output_shape, flight.target_shape))
+        printing.line(f"{found.network}: loss {value} before the first step{expected} (outputs → targets {shapes})")
+    _show_learners(found.audit)
+    printing.line()
+    show(found.diagnosis)
+
+
+def _rows(found: Check) -> Iterator[tuple[str, str, str]]:
+    audit = found.audit
+    parts = (audit.inputs, audit.validation_inputs), (audit.targets, audit.validation_targets)
+
+    def row(name: str, pair: tuple[Any, Any], text: Callable[[Any], str]) -> tuple[str, str, str]:
+        first, second = ("" if part is None else text(part) for part in pair)
+        return name, first, second
+
+    yield row("examples", parts[1] if parts[0][0] is None else parts[0], lambda part: f"{part.examples:,}")
+    yield row("one input", parts[0], lambda part: f"{'×'.join(map(str, part.shape)) or 'a number'} {part.dtype}")
+    yield row("inputs: mean ± deviation", parts[0], _spread)
+    yield row("inputs: smallest … largest", parts[0], lambda part: _span(part.minimum, part.maximum))
+    yield row("inputs: not finite", parts[0], lambda part: f"{part.non_finite:,} rows")
+    if audit.class_counts:
+        yield "classes", _counts(audit.class_counts), _counts(audit.validation_class_counts)
+    elif audit.targets is not None:
+        yield row("targets: mean ± deviation", parts[1], _spread)
+    shared = f"{audit.leaked:,} rows of training" if audit.validation_hashed else ""
+    yield "copies", f"{audit.duplicates:,} rows" + (f" of {audit.hashed:,}" if audit.duplicates else ""), shared
+    if audit.relation is not None:
+        text = f"{audit.relation.score:.3f} ({audit.relation.learner}); permuted {audit.relation.chance:.3f}"
+        yield "labels from inputs", text, ""
+
+
+def _spread(part: Any) -> str:
+    return "–" if part.mean is None else f"{part.mean:.4g} ± {part.deviation:.4g}"
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:.4g} … {high:.4g}"
+
+
+def _counts(counts: tuple[int, ...]) -> str:
+    present = [count for count in counts if count]
+    return f"{len(present)}, of {min(present):,} to {max(present):,} examples" if present else ""
+
+
+def _show_learners(audit: DataAudit) -> None:
+    if audit.baselines:
+        measure = audit.baselines[0].measure
+        table = printing.table("without a network", measure, "trained on", right=(measure, "trained on"))
+        for one in audit.baselines:
+            table.add_row(*map(printing.cell, (one.learner, f"{one.score:.3f}", f"{one.trained:,}")))
+        printing.show(table)
+    if audit.locality is not None:
+        found = audit.locality
+        printing.line(
+            f"Neighbours: {found.learner} reach {found.score:.3f}, with permuted positions {found.permuted:.3f} "
+            f"(drop {found.drop:+.3f} ± {found.noise:.3f})"
+        )
+
+
+# ------------------------------------------------------------------------------------------------ gradients
 
 
 def _show(found: GradientCheck) -> None:

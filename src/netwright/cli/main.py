@@ -48,7 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
     "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OPTIONS]"),
     "explain": ("netwright.cli.explain:explain", "[SUBJECT] [OPTIONS]"),
-    "check": ("netwright.cli.check:check", "SUBJECT --gradients [--input SHAPE]… [OPTIONS]"),
+    "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients [OPTIONS]"),
     "boxes": ("netwright.cli.boxes:boxes", "TRUTH DETECTIONS [OPTIONS]"),
     "init": ("netwright.cli.init:init", "[FILE] [OPTIONS]"),
     "list": ("netwright.cli.listing:listing", "WHAT [OPTIONS]"),

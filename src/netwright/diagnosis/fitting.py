@@ -251,6 +251,12 @@ def _under_distance(known: Facts) -> Misfit | None:
             known, told, "outputs that are free of each other", mend,
             Evidence(what="share of targets beyond 0…1", value=flight.outside),
         )  # fmt: skip
+    if flight.lowest is not None and flight.highest is None and _all_cut_off(flight):
+        return _misfit(
+            known, f"every output of the first batch is cut off at {flight.lowest:g}, where there is no gradient",
+            "an output without a bound, as the targets are numbers", "identity",
+            Evidence(what="largest output of the first batch", value=flight.output_maximum),
+        )  # fmt: skip
     if bounded and flight.outside > OUTSIDE:
         low = "−∞" if flight.lowest is None else f"{flight.lowest:g}"
         high = "∞" if flight.highest is None else f"{flight.highest:g}"
@@ -260,6 +266,11 @@ def _under_distance(known: Facts) -> Misfit | None:
             Evidence(what="share of targets beyond the output's bounds", value=flight.outside, expected="0"),
         )  # fmt: skip
     return None
+
+
+def _all_cut_off(flight: Preflight) -> bool:
+    low, high = flight.lowest, flight.output_maximum
+    return low is not None and high is not None and high <= low + 1e-12
 
 
 # ------------------------------------------------------------------------------------------------ numbers of units

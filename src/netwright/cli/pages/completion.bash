@@ -138,7 +138,7 @@ _netwright() {
           ;;
         "check")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--set" "--baseline" "--locality" "--fail-on" "--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -150,6 +150,17 @@ _netwright() {
               _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
             fi
             case "$_value_prev" in
+              --set)
+                COMPREPLY=()
+                ;;
+              --fail-on)
+                local -a _c=("note" "warning" "error")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
               --input)
                 COMPREPLY=()
                 ;;

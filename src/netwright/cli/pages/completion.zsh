@@ -24,7 +24,7 @@ _netwright() {
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between two recipes or runs.'
         'explain:Work a layer out, or say what a finding means.'
-        'check:Check a network'\''s gradients.'
+        'check:Check data and a recipe before anything is trained.'
         'boxes:Measure how well boxes were found\: average precision and recall.'
         'init:Write a recipe with every key, its default and its meaning.'
         'list:List networks, sources, losses, optimizers, schedules, findings or recipe keys.'
@@ -328,6 +328,11 @@ _netwright() {
           ;;
         check)
           case ${words[CURRENT]} in
+            --fail-on=*)
+              compset -P '--fail-on='
+              compadd -- 'note' 'warning' 'error'
+              return
+              ;;
             --out=*)
               compset -P '--out='
               _files
@@ -335,7 +340,11 @@ _netwright() {
               ;;
           esac
           _arguments \
-            '1:a network by name, file.py\:Name, or a run' \
+            '1:data, or a recipe (.yaml); for --gradients a network by name, file.py\:Name, or …' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '--baseline[also train a linear model, nearest neighbours and boosted trees\: what a network…]' \
+            '--locality[also permute the positions of the features\: where nothing is lost, a convolutio…]' \
+            "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
             '--gradients[compare autograd with finite differences in double precision]' \
             '*--input[shape of one input without the batch\: 3x224x224, ids=16\:int64; once for each in…]:input' \
             '*--entries[so many entries of each tensor, drawn at random; 20]:entries' \

@@ -222,13 +222,13 @@ def order(observations: Observations) -> Iterator[Finding | Experiment]:
         else Evidence(what="rank correlation of neighbouring targets", value=lies.correlation, expected="0")
     )
     remedy = Remedy(code="labels-not-shuffled", text="draw the examples in another order every epoch (shuffle=True)")
-    if plan.order != "given" or not plan.batch_size or plan.batch_size >= (plan.examples or 0):
-        shuffled = plan.order == "other"
+    if plan.order == "other" or (plan.batch_size and plan.batch_size >= (plan.examples or 0) > 0):
+        return  # fed otherwise, or all at once
+    if plan.order != "given":
         yield Finding(
             code="labels-not-shuffled", severity="note", where="training data", evidence=(seen,),
-            expected="batches of all classes", cause="the rows are sorted by label"
-            + (", and fed in another order" if shuffled else "; whether they are fed so was not seen"),
-            remedies=() if shuffled else (remedy,), confidence=0.9,
+            expected="batches of all classes", confidence=0.9, remedies=(remedy,),
+            cause="the rows are sorted by label; whether they are fed so was not seen",
         )  # fmt: skip
         return
     asked = experiment(change("shuffle", False), worth=60.0, question="the rows as they lie instead of drawn")
