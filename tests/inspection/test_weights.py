@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from netwright.errors import NetwrightError
+from netwright.inspection import weights
 from netwright.inspection.observing import grid_of
 from netwright.inspection.weights import (
     PIECE,
+    PRECISION,
     WeightNumbers,
     activation_pictures,
     first_filters,
     singular_values,
+    spectrum_ends,
     weight_numbers,
 )
 
@@ -245,3 +248,88 @@ def test_what_does_not_run_leaves_the_network_as_found() -> None:
     assert nn.modules.module._global_forward_hooks == {}
     with pytest.raises(NetwrightError, match="one of conv, fc, max_pool2d_1"):
         activation_pictures(network, torch.rand(1, 12, 12), layers=("conv9",))
+
+
+# ---- the ends of a spectrum without the rest
+
+
+def spectra(kind: str, rows: int, generator: np.random.Generator) -> np.ndarray:
+    """Singular values of matrices as they occur, falling."""
+    found = {
+        "random": np.linspace(1.4, 0.6, rows),
+        "power law": np.arange(1, rows + 1) ** -0.5,
+        "one large": np.r_[30.0, np.linspace(1.2, 0.8, rows - 1)],
+        "one small": np.r_[np.linspace(1.2, 0.8, rows - 1), 1e-3],
+        "all alike": np.ones(rows),
+        "decades": np.logspace(0, -4, rows),
+        "pairs": np.repeat(np.linspace(2, 1, rows // 2), 2),
+        "one missing": np.r_[np.linspace(1.2, 0.8, rows - 1), 0.0],
+        "many missing": np.r_[np.linspace(1.2, 0.8, rows // 2), np.zeros(rows - rows // 2)],
+        "rank 1": np.r_[1.0, np.zeros(rows - 1)],
+        "nothing": np.zeros(rows),
+    }
+    return found[kind] * generator.uniform(0.1, 10)
+
+
+KINDS = (
+    "random", "power law", "one large", "one small", "all alike", "decades", "pairs", "one missing", "many missing",
+    "rank 1", "nothing",
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS), half=st.integers(2, 80), wide=st.integers(2, 6), seed=st.integers(0, 2**31),
+    tall=st.booleans(),
+)  # fmt: skip
+def test_the_ends_of_a_spectrum_are_those_of_a_full_decomposition(
+    kind: str, half: int, wide: int, seed: int, tall: bool
+) -> None:
+    """Within what is promised, or nothing is said; and nothing is said of a matrix that lacks rank."""
+    rows, generator = 2 * half, np.random.default_rng(seed)
+    columns = wide * rows
+    left = np.linalg.qr(generator.normal(size=(rows, rows)))[0]
+    right = np.linalg.qr(generator.normal(size=(columns, rows)))[0]
+    planted = spectra(kind, rows, generator)
+    matrix = torch.from_numpy((left * planted @ right.T).astype(np.float32))
+    singular = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    tolerance = singular[0] * columns * np.finfo(np.float32).eps
+    found = spectrum_ends(matrix.T if tall else matrix)
+    if found is None:
+        return
+    assert found[0] == pytest.approx(singular[0], rel=PRECISION[0])
+    if singular[-1] > tolerance:
+        assert found[1] == pytest.approx(singular[-1], rel=PRECISION[1])
+    else:
+        assert found[1] <= tolerance
+
+
+@pytest.mark.parametrize(("kind", "said"), [("random", True), ("one large", True), ("one missing", False)])
+def test_a_large_matrix_is_looked_at_by_its_ends_where_they_tell_its_rank(
+    kind: str, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank, condition and norm are the same either way; only the way, and what is noted of it, differ."""
+    generator = np.random.default_rng(3)
+    left = np.linalg.qr(generator.normal(size=(200, 200)))[0]
+    right = np.linalg.qr(generator.normal(size=(900, 200)))[0]
+    layer = dense(left * spectra(kind, 200, generator) @ right.T)
+    whole = of(layer)
+    assert whole.note == ""
+    monkeypatch.setattr(weights, "LARGE", 200 * 200 * 900 - 1)
+    called: list[int] = []
+    monkeypatch.setattr(weights, "singular_values", lambda blocks: called.append(1) or singular_values(blocks))
+    ends = of(layer)
+    assert (ends.rank, ends.full_rank) == (whole.rank, whole.full_rank)
+    assert ends.spectral_norm == pytest.approx(whole.spectral_norm, rel=PRECISION[0])
+    assert ends.condition == pytest.approx(whole.condition, rel=sum(PRECISION))
+    assert (called == []) == said
+    assert ("0.1 %" in ends.note and "1 %" in ends.note) == said
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30, 1e-45])
+def test_the_ends_of_extreme_weights(scale: float) -> None:
+    """Products that under- or overflow in 32 bits say nothing."""
+    matrix = torch.randn(64, 300, generator=torch.Generator().manual_seed(0)) * scale
+    found = spectrum_ends(matrix)
+    singular = np.linalg.svd(matrix.double().numpy(), compute_uv=False)
+    assert found is None or found == pytest.approx((singular[0], singular[-1]), rel=PRECISION[1])
