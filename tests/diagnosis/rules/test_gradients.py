@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
-from trainings import CLASSES, FEATURES, Training, mlp, told
+from trainings import CLASSES, FEATURES, Training, mlp, standing, told
 
-from netwright.diagnosis.experimenting import REPLAY
 from netwright.diagnosis.rules import gradients
-from netwright.observations import DataAudit, InitialState, Observations, Outcome, SeriesStore
+from netwright.observations import DataAudit, InitialState, Observations, SeriesStore
 from netwright.observations.data import ArrayFacts
-from netwright.observations.experiments import Replay
 from netwright.observations.initial import LayerStart
 from netwright.probes import initial_state
 from netwright.records import Finding, Measurement
@@ -23,15 +21,6 @@ from netwright.watching.calls import layers_of
 
 def findings(told: object) -> dict[str, Finding]:
     return {one.code: one for one in told if isinstance(one, Finding)}  # type: ignore[attr-defined]
-
-
-def standing(observations: Observations, skill: float, possible: float) -> Observations:
-    """As if the unchanged training had come to ``skill``, and another learner to ``possible``."""
-    replay = Replay(steps=100, losses=(), score=skill, chance=0.0, planned=100)
-    observations.outcomes["replay"] = Outcome(experiment=REPLAY, baseline=replay, reference=possible)
-    usual = Outcome(experiment=REPLAY, failed="not asked here")
-    observations.outcomes["usual-settings"] = usual
-    return observations
 
 
 # ------------------------------------------------------------------------------------------------ over depth

@@ -68,7 +68,7 @@ class Detach(nn.Module):
 def test_a_gradient_that_is_cut_names_where() -> None:
     network = mlp()
     network.insert(4, Detach())
-    found = told(Training(network).diagnosis())
+    found = told(Training(network, confirm=0.0).diagnosis())
     assert found["no-gradient"].where == "4"
     assert found["no-gradient"].evidence[0].value == sum(p.numel() for p in network[:4].parameters())
 
@@ -84,7 +84,7 @@ class WithSpare(nn.Module):
 
 
 def test_a_small_layer_that_is_not_called_is_a_note() -> None:
-    found = told(Training(WithSpare()).diagnosis(), notes=True)
+    found = told(Training(WithSpare(), confirm=0.0).diagnosis(), notes=True)
     assert (found["unused-parameters"].severity, found["unused-parameters"].where) == ("note", "spare")
     assert found["unused-parameters"].evidence[0].value == 20
 
@@ -94,7 +94,7 @@ def test_a_small_layer_that_is_not_called_is_a_note() -> None:
 
 @pytest.mark.parametrize(("clears", "gathers", "kept"), [(False, 1, True), (True, 1, False), (True, 4, False)])
 def test_gradients_that_stay_and_gradients_that_are_gathered(clears: bool, gathers: int, kept: bool) -> None:
-    training = Training(mlp(), clears=clears, gathers=gathers, batch=32 // gathers, optimizer=sgd)
+    training = Training(mlp(), clears=clears, gathers=gathers, batch=32 // gathers, optimizer=sgd, confirm=0.0)
     assert ("gradients-not-zeroed" in told(training.diagnosis())) is kept
 
 

@@ -10,7 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from netwright.diagnosis.experimenting import REPLAY
 from netwright.diagnosis.judging import Diagnosis
+from netwright.observations import Observations, Outcome
+from netwright.observations.experiments import Replay
 from netwright.watching import Watch
 
 ROWS, HELD_OUT, FEATURES, CLASSES = 320, 160, 6, 3
@@ -90,6 +93,15 @@ def accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
 def told(diagnosis: Diagnosis, *, notes: bool = False) -> dict[str, Any]:
     """Findings by code; at warning or above, unless notes are wished."""
     return {one.code: one for one in diagnosis.findings if notes or one.severity != "note"}
+
+
+def standing(observations: Observations, skill: float, possible: float) -> Observations:
+    """As if the unchanged training had come to ``skill``, and another learner to ``possible``."""
+    replay = Replay(steps=100, losses=(), score=skill, chance=0.0, planned=100)
+    observations.outcomes["replay"] = Outcome(experiment=REPLAY, baseline=replay, reference=possible)
+    usual = Outcome(experiment=REPLAY, failed="not asked here")
+    observations.outcomes["usual-settings"] = usual
+    return observations
 
 
 class Functional(nn.Module):
