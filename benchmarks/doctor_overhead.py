@@ -1,7 +1,7 @@
 """What it costs to be watched: step time and memory of a training with and without `netwright.watch`, once it runs.
 
 Two processes train the same network on the same batches and take turns, one watched and one not; a turn is as many
-steps as take about a second, and the ratio of every pair of turns counts. The first 200 steps, which are sampled
+steps as take about a second, and the ratio of every pair of turns counts. The first steps, which are sampled
 densely, are not counted; what comes before the first step, with training data to audit (preflight), is given apart.
 Afterwards the weights of both are compared: they have to be the same bits. Memory is the most that each process had.
 
@@ -25,7 +25,8 @@ from netwright.nn.zoo import NETWORKS
 
 TARGETS = {"mlp": 1.10, "lenet": 1.03, "resnet": 1.03}
 MEMORY = 1.05
-WARM_UP = 200  # steps: the dense beginning, and the first pairs after it
+WARM_UP = {"mlp": 200, "lenet": 60, "resnet": 24}  # steps that are not counted: the dense beginning, and some after it
+TRIAL = {"mlp": 20, "lenet": 5, "resnet": 1}  # steps that tell how many a turn has
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
@@ -102,9 +103,9 @@ def measure(task: str, seconds: float, clock: str, budget: float = 0.03) -> dict
         return float(pipes[watched].recv())
 
     for watched in (False, True):
-        turn(watched, WARM_UP)
-    steps = max(1, round(20 / turn(False, 20)))
-    turn(True, 20)
+        turn(watched, WARM_UP[task])
+    steps = max(1, round(TRIAL[task] / turn(False, TRIAL[task])))
+    turn(True, TRIAL[task])
     seen: dict[bool, list[float]] = {False: [], True: []}
     while sum(seen[False]) < seconds or len(seen[False]) < 15:
         order = (False, True) if len(seen[False]) % 2 else (True, False)
@@ -122,7 +123,7 @@ def measure(task: str, seconds: float, clock: str, budget: float = 0.03) -> dict
         left[watched] = pipes[watched].recv()
     for process in processes:
         process.join()
-    total = WARM_UP + 20 + steps * len(seen[True])
+    total = WARM_UP[task] + TRIAL[task] + steps * len(seen[True])
     return {
         "ratio": common.ratio(seen[True], seen[False]),
         "whole": sum(seen[True]) / sum(seen[False]),

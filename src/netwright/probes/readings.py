@@ -10,7 +10,7 @@ from torch import Tensor
 
 from netwright.records import Measurement
 
-VALUES = 32_768  # of an output or of its gradient that are looked at
+VALUES = 16_384  # of an output or of its gradient that are looked at
 ENTRIES = 4_096  # of a parameter: a norm is then within 1 %, a cosine within 2 %
 
 
@@ -95,24 +95,18 @@ def portion(tensor: Tensor, unit_axis: int, limit: int = VALUES, *, all_units: b
     """(E, U, P): examples, units and positions, thinned out to about ``limit`` values; a view or a copy, at least
     single precision. One axis counts as examples of a single unit. Equal shapes are thinned out alike."""
     tensor = tensor.detach()
-    if tensor.dim() == 0:
-        tensor = tensor.reshape(1, 1, 1)
-    elif tensor.dim() == 1:
-        tensor = tensor.reshape(-1, 1, 1)
-    elif tensor.dim() == 2:
-        tensor = tensor.unsqueeze(-1)
-    else:
+    if tensor.dim() < 2:
+        tensor = tensor.reshape(-1, 1)
+    if tensor.dim() > 2:
         tensor = tensor.movedim(unit_axis, 1)
-        excess = tensor.numel() / limit
-        if excess > 1:  # positions first: neighbours say nearly the same
-            positions = max(1, math.prod(tensor.shape[2:]))
-            wanted = min(excess, max(1.0, positions / 16)) ** (1 / (tensor.dim() - 2))
-            every = max(1, round(wanted))
-            tensor = tensor[(slice(None), slice(None), *[slice(None, None, every)] * (tensor.dim() - 2))]
-        tensor = tensor.flatten(2)
-    every = max(1, round(tensor.numel() / limit))
-    examples = max(1, min(every, tensor.shape[0] // 8))  # at least eight stay, or dead units look like many
-    tensor = tensor[::examples]
-    if not all_units:
-        tensor = tensor[:, :: max(1, round(tensor.numel() / limit))]
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+    axes, excess = tensor.dim() - 2, tensor.numel() / limit
+    # Positions first, as neighbours say nearly the same; then examples, of which at least eight stay, or dead units
+    # look like many; then units.
+    here = max(1, math.prod(tensor.shape[2:]))
+    every = max(1, round(min(excess, max(1.0, here / 16)) ** (1 / max(1, axes))))
+    excess /= here / max(1, math.prod(-(-size // every) for size in tensor.shape[2:]))
+    examples = max(1, min(math.ceil(excess), tensor.shape[0] // 8))
+    units = 1 if all_units else max(1, round(excess / examples))
+    places = (slice(None, None, examples), slice(None, None, units), *[slice(None, None, every)] * axes)
+    tensor = tensor[places].flatten(2) if axes else tensor[places].unsqueeze(-1)
+    return tensor.contiguous() if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -11,6 +11,7 @@ PAIR = 2  # consecutive steps, so that gradients can be compared
 THINNEST = 50  # a sample at least every steps ÷ 50 is not needed: a thousand samples show what a hundred thousand do
 CLOCKED = 8  # steps after a pair that tell how long a step takes: pauses and validations lie elsewhere, as a rule
 FAR = 2**62  # a step that never comes
+LOOKING = 0.6  # of the share: the rest is for what no clock of ours sees, counting, hooks being there, colder caches
 REMEMBERED = 9  # samples that costs are the median of: the first ones, which warm up, are forgotten
 
 
@@ -25,7 +26,7 @@ class Budget:
     """
 
     def __init__(self, share: float, now: float, planned: int | None = None, also: tuple[int, ...] = ()) -> None:
-        self.share, self.planned, self.also = share, planned, also
+        self.share, self.planned, self.also = LOOKING * share, planned, also
         self.next = 0 if share > 0 else math.inf  # the number of finished steps after which one is sampled
         self.wake = self.next  # the number of finished steps after which `passed` is to be called
         self._mark = (now, 0)  # the end of the last sampled step, or none where the steps since are clocked
