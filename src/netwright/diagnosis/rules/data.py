@@ -102,8 +102,8 @@ def constant_labels(observations: Observations) -> Iterator[Finding | Experiment
         return
     targets = audit.targets
     one_class = len([count for count in audit.class_counts if count]) == 1 and audit.task == "classification"
-    constant = targets.deviation == 0 and targets.non_finite == 0
-    if not one_class and not (constant and targets.distinct == 1):
+    constant = targets.minimum is not None and targets.minimum == targets.maximum and targets.non_finite == 0
+    if not one_class and not constant:
         return
     other = sum(count > 0 for count in audit.validation_class_counts)
     seen = [Evidence(what="classes in training", value=1, expected=str(other) if other > 1 else "2 or more")]

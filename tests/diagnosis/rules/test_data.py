@@ -1,0 +1,199 @@
+"""Planted faults of data, each beside its healthy twin: told where they hurt, a note or nothing where they do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from netwright.data.auditing import audit
+from netwright.diagnosing import rejudge
+from netwright.diagnosis.judging import Diagnosis
+from netwright.observations import Observations, Plan
+from netwright.observations.data import Locality
+from netwright.records import EpochRow
+from netwright.watching import Watch
+
+CODES = {
+    "split-mismatch", "bad-values", "constant-labels", "class-imbalance", "labels-not-shuffled", "leak", "duplicates",
+    "too-little-data", "label-noise", "no-local-structure", "input-not-normalized", "target-not-normalized",
+}  # fmt: skip
+Array = np.ndarray
+
+
+def table(seed: int = 0, rows: int = 900, classes: int = 3) -> tuple[Array, Array]:
+    make = np.random.default_rng(seed)
+    x = make.standard_normal((rows, 6)).astype(np.float32)
+    limits = np.quantile(x[:, 0] + x[:, 1], np.arange(1, classes) / classes)
+    return x, np.digitize(x[:, 0] + x[:, 1], limits)
+
+
+def judged(
+    x: Array, y: Array, x_val: Array | None = None, y_val: Array | None = None, scores: Any = (), **plan: Any
+) -> dict[str, str]:
+    """Severity by code."""
+    observations = Observations(data=audit(x, y, x_val, y_val), plan=Plan(**plan))
+    observations.epochs = [
+        EpochRow(epoch=i + 1, step=i, split="validation", metrics={"score": s}) for i, s in enumerate(scores)
+    ]
+    return {f.code: f.severity for f in rejudge(observations).findings if f.code in CODES}
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), rows=st.integers(60, 400), classes=st.integers(2, 6))
+def test_a_healthy_table_is_silent(seed: int, rows: int, classes: int) -> None:
+    x, y = table(seed, rows + 60, classes)
+    assert judged(x[:rows], y[:rows], x[rows:], y[rows:]) == {}
+
+
+def test_bad_values_are_named_with_their_rows() -> None:
+    x, y = table()
+    x[[5, 77], 1] = np.nan, -np.inf
+    diagnosis = rejudge(Observations(data=audit(x, y)))
+    found = next(finding for finding in diagnosis.findings if finding.code == "bad-values")
+    assert (found.severity, found.where, found.evidence[0].value) == ("error", "training inputs, rows 5, 77", 2)
+    targets = np.linspace(0, 1, 900)
+    targets[3] = np.inf
+    assert judged(x[:, 2:], targets)["bad-values"] == "error"
+
+
+def test_one_label_only() -> None:
+    x, y = table()
+    assert judged(x, np.zeros_like(y), x[:200] + 1e-3, y[:200])["constant-labels"] == "error"
+    assert judged(x, np.full((900, 1), 0.3))["constant-labels"] == "error"
+    assert judged(x, np.ones((900, 1), np.float32))["constant-labels"] == "error"
+    assert "constant-labels" not in judged(x, y)
+    assert "constant-labels" not in judged(x, np.eye(3)[y])
+
+
+@pytest.mark.parametrize("spoil", [lambda v: v * 16, lambda v: v / 255, lambda v: 3 + v, lambda v: np.abs(v) * 5])
+def test_validation_prepared_otherwise(spoil: Any) -> None:
+    x, y = table()
+    assert judged(x[300:], y[300:], x[:300], y[:300]) == {}
+    assert judged(x[300:], y[300:], spoil(x[:300]), y[:300])["split-mismatch"] == "warning"
+
+
+def test_classes_that_validation_asks_for_and_training_hardly_shows() -> None:
+    x, y = table(rows=3000)
+    kept = (y != 0) | (np.random.default_rng(1).random(3000) < 0.02)
+    kept[:600] = False
+    assert judged(x[kept], y[kept], x[:600], y[:600])["class-imbalance"] == "warning"
+
+
+def test_an_imbalance_that_is_the_same_everywhere_is_a_note_unless_the_rare_class_is_never_learned() -> None:
+    x, y = table(rows=3000, classes=2)
+    rare = (y == 0) | (np.random.default_rng(1).random(3000) < 0.05)
+    x, y = x[rare], y[rare]
+    cut = len(y) // 3
+    parts = x[cut:], y[cut:], x[:cut], y[:cut]
+    majority = float((y[cut:] == 0).mean())
+    assert judged(*parts, scores=(0.96, 0.98, 0.99))["class-imbalance"] == "note"
+    assert judged(*parts, scores=(majority,) * 3)["class-imbalance"] == "warning"
+    assert "class-imbalance" not in judged(*table(rows=600, classes=2), scores=(0.5,) * 3)
+
+
+def test_copies_between_the_parts() -> None:
+    x, y = table()
+    assert judged(x[300:], y[300:], np.r_[x[:200], x[300:400]], y[:300])["leak"] == "warning"
+    boards = np.random.default_rng(0).integers(0, 2, (2000, 6)).astype(np.float32)  # 64 different rows
+    labels = (boards.sum(1) > 3).astype(int)
+    found = judged(boards[500:], labels[500:], boards[:500], labels[:500])
+    assert (found["leak"], found["duplicates"]) == ("note", "note")
+
+
+def test_labels_that_were_mixed_up() -> None:
+    x, y = table()
+    mixed = np.random.default_rng(0).permutation(y)
+    assert judged(x, mixed)["label-noise"] == "warning"
+    assert judged(x, y) == {}
+    assert "label-noise" not in judged(x, mixed, x[:90] + 1, y[:90], scores=(0.9,))  # the network found what they mean
+    assert "label-noise" not in judged(x[:100], mixed[:100])  # too few to say
+    conflicting = np.r_[x, x]
+    assert judged(conflicting, np.r_[y, (y + 1) % 3])["label-noise"] == "note"
+
+
+@pytest.mark.parametrize("order", ["given", "other", "unknown"])
+def test_sorted_labels_are_a_fault_only_where_they_are_fed_so(order: str) -> None:
+    x, y = table()
+    lies = np.argsort(y, kind="stable")
+    found = judged(x[lies], y[lies], order=order, batch_size=20, examples=900)
+    assert found.get("labels-not-shuffled") == {"given": "warning", "unknown": "note"}.get(order)
+    assert "labels-not-shuffled" not in judged(x, y, order=order, batch_size=20, examples=900)
+    whole = judged(x[lies], y[lies], order="given", batch_size=900, examples=900)  # one batch holds all classes
+    assert "labels-not-shuffled" not in whole
+
+
+def test_too_few_to_say_anything() -> None:
+    x, y = table(rows=20)
+    assert judged(x, y) == {"too-little-data": "note"}
+
+
+def test_no_local_structure_hurts_where_it_is_used() -> None:
+    def found(drop: float, best: bool) -> dict[str, str]:
+        observations = Observations(data=audit(*table(rows=60)))
+        assert observations.data is not None
+        facts = observations.data.to_dict() | {"relation": None}
+        local = Locality(learner="patches", score=0.8, permuted=0.8 - drop, drop=drop, noise=0.01, best=best)
+        observations.data = type(observations.data).from_dict(facts | {"locality": local.to_dict()})
+        return {finding.code: finding.severity for finding in rejudge(observations).findings if finding.code in CODES}
+
+    assert found(0.0, False) == {"no-local-structure": "note"}
+    assert found(0.2, True) == found(0.2, False) == {}
+
+
+# ------------------------------------------------------------------------------------------------ scale, on copies
+
+
+def trained(x: torch.Tensor, y: torch.Tensor, network: nn.Module, loss: Any, rate: float, epochs: int = 8) -> Diagnosis:
+    cut = 2 * len(x) // 3
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    watch = Watch(
+        network, optimizer, loss=loss, train_data=(x[:cut], y[:cut]), val_data=(x[cut:], y[cut:]), batch_size=32,
+        epochs=epochs, confirm=10,
+    )  # fmt: skip
+    for _ in range(epochs):
+        for rows in torch.randperm(cut).split(32):
+            value = loss(network(x[rows]), y[rows])
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            watch.step(value)
+    return watch.diagnosis()
+
+
+def loud(diagnosis: Diagnosis) -> set[str]:
+    return {finding.code for finding in diagnosis.findings if finding.severity != "note"} & CODES
+
+
+def linear_data(rows: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    x = torch.randn(rows, 5, generator=torch.Generator().manual_seed(0))
+    return x, (x[:, :1] - x[:, 1:2] + 0.5 * x[:, 2:3] * x[:, 3:4]) / 1.5
+
+
+def mlp(inputs: int = 5, norm: bool = False) -> nn.Sequential:
+    torch.manual_seed(0)
+    first = [nn.BatchNorm1d(inputs)] if norm else []
+    return nn.Sequential(*first, nn.Linear(inputs, 32), nn.ReLU(), nn.Linear(32, 1))
+
+
+def test_inputs_of_odd_scale_are_a_fault_where_they_hurt() -> None:
+    x, y = linear_data()
+    raw = x * torch.tensor([0.1, 1, 10, 100, 1000.0]) + torch.tensor([1, 3, 30, 300, 3000.0])
+    hurt = trained(raw, y, mlp(), nn.MSELoss(), 0.003)
+    assert "input-not-normalized" in loud(hurt)
+    named = next(finding for finding in hurt.findings if finding.code == "input-not-normalized")
+    assert "R²" in named.confirmed_by
+    normed = trained(raw, y, mlp(norm=True), nn.MSELoss(), 0.01, epochs=25)  # batch norm takes the scale away
+    assert "input-not-normalized" not in loud(normed)
+    assert not loud(trained(x, y, mlp(), nn.MSELoss(), 0.01, epochs=15))
+
+
+def test_targets_of_odd_scale_are_a_fault_where_they_hurt() -> None:
+    x, y = linear_data()
+    assert "target-not-normalized" in loud(trained(x, 500 * y + 3000, mlp(), nn.MSELoss(), 0.003))
+    assert "target-not-normalized" not in loud(trained(x, y, mlp(), nn.MSELoss(), 0.01, epochs=15))
