@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
     from netwright.repairing import repair
-    from netwright.watching import watch
+    from netwright.watching import watch  # type: ignore[no-redef] # a module of this name is in its package
     from netwright.workbench import Run, compare, fit, load, report, resume, train
 
 __all__ = [

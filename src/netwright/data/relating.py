@@ -36,7 +36,7 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
     half = min(TRAINED, 2 * len(rows) // 3)
     x = inputs[rows].reshape(len(rows), -1).astype(np.float64)
     y = labels[rows]
-    kept: Array = np.isfinite(x).all(1)
+    kept: Array = np.asarray(np.isfinite(x).all(1))
     if y.dtype.kind == "f":
         kept &= np.isfinite(y)
     x, y, half = x[kept], y[kept], int(kept[:half].sum())

@@ -160,7 +160,7 @@ def _opened(observations: Observations, what: str, data: Any) -> Given | None:
     opened: Given | None = None
     with _seen(observations, what):
         opened = given.open_data(data)
-    return opened
+    return opened  # noqa: RET504 - the block may end early
 
 
 @contextlib.contextmanager

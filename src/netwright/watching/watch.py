@@ -110,14 +110,18 @@ class Watch:
                 self._course.read()
                 self._course.close()
 
-    def _copied(self, model: Any, optimizer: Any, loss: Any, *others: Any) -> confirming.Laboratory | None:
+    def _copied(
+        self, model: Any, optimizer: Any, loss: Any, train: Any, validation: Any, batch_size: Any, epochs: Any
+    ) -> confirming.Laboratory | None:
         """A copy to try suspicions on, where all of the training is known and can be copied."""
-        if optimizer is None or loss is None or any(part is None for part in (others[0], *others[2:])):
+        if optimizer is None or loss is None or any(part is None for part in (train, batch_size, epochs)):
             self.observations.unseen["experiments"] = "loss, training data, batch size or epochs were not given"
             return None
         task = self.observations.data.task if self.observations.data else "unknown"
         try:
-            return confirming.Laboratory(replicas.of(model, optimizer, loss, *others, task=task))
+            return confirming.Laboratory(
+                replicas.of(model, optimizer, loss, train, validation, batch_size, epochs, task)
+            )
         except NetwrightError as error:
             self.observations.unseen["experiments"] = str(error)
             return None
