@@ -57,6 +57,7 @@ def train(
     batch_size: int = 32,
     shuffle: bool = True,
     clear: bool = True,
+    evaluate: bool = True,
 ) -> Any:
     """The loop that everyone writes, watched; returns what is found."""
     optimizer = optimizer or torch.optim.Adam(network.parameters(), 1e-3)
@@ -79,6 +80,8 @@ def train(
                 return value
 
             watch.step(optimizer.step(closure))
+        if evaluate:
+            network.eval()
         watch.epoch(train=score(network, data), val=score(network, held_out))
     return watch.diagnosis()
 
@@ -88,7 +91,6 @@ def score(network: nn.Module, data: tuple[Tensor, Tensor] | None) -> float | Non
     """Accuracy of classes, R² of values."""
     if data is None:
         return None
-    network.eval()
     outputs, targets = network(data[0]), data[1]
     if targets.dtype == torch.int64 or (targets.ndim > 1 and targets.shape[1] > 1):
         classes = targets if targets.ndim == 1 else targets.argmax(1)
@@ -178,10 +180,8 @@ def too_little_data() -> Any:
 
 @example("label-noise")
 def label_noise() -> Any:
-    generator = torch.Generator().manual_seed(0)
-    random = torch.randint(0, 10, (1200,), generator=generator)
-    wrong = torch.rand(1200, generator=generator) < 0.5
-    return train(mlp(128, 128), (TRAIN[0], torch.where(wrong, random, TRAIN[1])), epochs=20)
+    random = torch.randint(0, 10, (1797,), generator=torch.Generator().manual_seed(3))
+    return train(mlp(64), (TRAIN[0], random[:1200]), (HELD_OUT[0], random[1200:]))
 
 
 # ------------------------------------------------------------------------------------------------------------- network
@@ -413,20 +413,29 @@ def non_finite() -> Any:
 
 @example("not-learning")
 def not_learning() -> Any:
-    random = torch.randint(0, 10, (1797,), generator=torch.Generator().manual_seed(3))
-    return train(mlp(64), (TRAIN[0], random[:1200]), (HELD_OUT[0], random[1200:]))
+    network = mlp(64, 64)
+    return train(network, optimizer=sgd(network, 1e-5))
 
 
 @example("slow-convergence")
 def slow_convergence() -> Any:
     network = mlp(64, 64)
-    return train(network, epochs=10, optimizer=sgd(network, 3e-4))
+    return train(network, epochs=2, optimizer=torch.optim.Adam(network.parameters(), 1e-4))
 
 
 @example("oscillating-loss")
 def oscillating_loss() -> Any:
-    network = mlp(64, 64)
-    return train(network, batch_size=1200, epochs=60, optimizer=sgd(network, 1.5, momentum=0.9))
+    x, _ = wave()
+    network = nn.Linear(1, 1)  # with next to no friction it swings through the valley like a pendulum
+    return train(
+        network,
+        (x, 3 * x),
+        None,
+        loss=F.mse_loss,
+        batch_size=400,
+        epochs=60,
+        optimizer=sgd(network, 0.01, momentum=0.999),
+    )
 
 
 @example("plateau")
@@ -437,22 +446,16 @@ def plateau() -> Any:
 
 @example("overfitting")
 def overfitting() -> Any:
-    return train(mlp(256, 256), (X[:120], Y[:120]), HELD_OUT, epochs=60)
-
-
-@example("underfitting")
-def underfitting() -> Any:
-    return train(mlp(2), epochs=20)
+    wrong = torch.rand(300, generator=torch.Generator().manual_seed(0)) < 0.4
+    labels = torch.where(wrong, torch.randint(0, 10, (300,), generator=torch.Generator().manual_seed(1)), Y[:300])
+    return train(mlp(256, 256), (X[:300], labels), HELD_OUT, epochs=60)
 
 
 @example("train-eval-gap")
 def train_eval_gap() -> Any:
     torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Linear(64, 64), nn.BatchNorm1d(64, momentum=1e-4), nn.ReLU(), nn.Linear(64, 10)
-    )  # fmt: skip
-    scaled = [(8 * x + 4, y) for x, y in (TRAIN, HELD_OUT)]
-    return train(network, *scaled)
+    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(0.5), nn.Linear(64, 10))
+    return train(network, evaluate=False)  # network.eval() is forgotten
 
 
 @example("norm-batch-too-small")

@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": BASE | {"recipe"},
     "sourcing": BASE | {"recipe", "preprocess", "data", "building", "training"},
     "overseeing": BASE
+    | {"repair"}
     | {
         "watching",
         "training",

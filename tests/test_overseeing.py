@@ -12,7 +12,7 @@ import torch
 
 from netwright import workbench
 from netwright.cli.main import main
-from netwright.diagnosis import registry
+from netwright.diagnosis import judging, registry
 from netwright.nn import weights
 from netwright.observations import Observations, keeping
 from netwright.recipe import Recipe, override
@@ -44,6 +44,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """These rules and no others."""
 
     def install(*rules: tuple[tuple[str, ...], Rule]) -> None:
+        judging.load_rules()  # before, because a module registers its rules once
         own = {rule: codes for codes, rule in rules}
         monkeypatch.setattr("netwright.diagnosis.judging.RULES", own)
         monkeypatch.setattr(registry, "RULES", own)

@@ -18,25 +18,30 @@ import torch
 from netwright import building
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
-from netwright.diagnosis.experimenting import REPLAY
+from netwright.diagnosis.experimenting import REPLAY, skill
 from netwright.diagnosis.judging import Diagnosis
+from netwright.diagnosis.standing import FINE
 from netwright.errors import RunError
 from netwright.observations import Observations, Outcome, Plan, keeping
 from netwright.observations.experiments import Replay
 from netwright.preprocess import InputFile
 from netwright.recipe.schema import Recipe
 from netwright.records import EpochRow, Finding
+from netwright.repair.reference import reference
 from netwright.runs import Log, RunDirectory
 from netwright.sourcing import Sources
 from netwright.training.loop import Job, Observer
 from netwright.training.state import State
 from netwright.watching import Watch
+from netwright.watching.undisturbed import undisturbed
 
 # The watch gets so much of the training part as the network sees it, evenly drawn: enough to judge scales and labels by
 # and to try suspicions on, and a small share of what a training takes in memory.
-MOST_BYTES, FEWEST = 32_000_000, 512
+MOST_BYTES, FEWEST = 16_000_000, 512
 GLANCE_SECONDS, GLANCE_SHARE = 2.0, 0.005  # between two judgements: the least, and the share of the time for judging
-LEAST_SECONDS = 2.0  # for experiments, however short the training was
+# For experiments: so many times what the training took, because whole copies tell most, and the least, however short
+# it was.
+COPIES, LEAST_SECONDS = 4.0, 2.0
 EARLIEST = 20  # steps before the first judgement while it trains: they are all looked at
 
 
@@ -128,16 +133,17 @@ class Overseer:
         self.flush()
 
     def conclude(self, seconds: float, replay: Replay | None = None) -> None:
-        """Judge for good: suspicions are tried on copies, for no longer than the training took (``seconds``).
+        """Judge for good: suspicions are tried on copies. ``seconds``: that the training took, by which a short one is
+        not held up for long.
 
         ``replay``: the training itself, where it was finished."""
         began = time.monotonic()
-        self.watch.confirm = min(self.watch.confirm, max(LEAST_SECONDS, seconds))
+        self.watch.confirm = min(self.watch.confirm, max(LEAST_SECONDS, COPIES * seconds))
         with self.watch.harmless("findings"):
             observations = self.watch.observations
             observations.finished = True
             if replay is not None:
-                observations.outcomes[REPLAY.name] = _as_outcome(replay)
+                observations.outcomes[REPLAY.name] = _as_outcome(replay, self.watch)
             if self._teller is not None and self.watch.laboratory is not None and self.watch.glance().wanted:
                 self._teller.remark("looking for causes on copies of the training …")
             self._write(self.watch.diagnosis())
@@ -201,12 +207,17 @@ def _sample(
     one = next(iter(building.batches(recipe, _only(examples, part, np.arange(1)), part, place).epoch(0)))
     most = max(FEWEST, MOST_BYTES // max(1, one.inputs[0].numel() * one.inputs[0].element_size()))
     rows = np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(np.int64))
-    batches = list(building.batches(recipe, _only(examples, part, rows), part, place).epoch(0))
-    targets = torch.cat([batch.targets for batch in batches])
+    seen = one.inputs[0].new_empty((len(rows), *one.inputs[0].shape[1:]))
+    labels: list[torch.Tensor] = []
+    for batch in building.batches(recipe, _only(examples, part, rows), part, place).epoch(0):
+        first = sum(len(part) for part in labels)
+        seen[first : first + len(batch)] = batch.inputs[0]
+        labels.append(batch.targets)
+    targets = torch.cat(labels)
     if inputs.task == "regression" and inputs.target_mean:
         mean, deviation = (targets.new_tensor(values) for values in (inputs.target_mean, inputs.target_std))
         targets = (targets - mean) / deviation
-    return torch.cat([batch.inputs[0] for batch in batches]), targets
+    return seen, targets
 
 
 def _only(examples: Examples, part: str, rows: Any) -> Examples:
@@ -260,9 +271,11 @@ def as_replay(
         chance, measure = float(np.bincount(labels.astype(np.int64)).max() / len(labels)), "accuracy"
     elif task != "regression":
         return None
+    trained = [row.metrics.get("score") for row in observations.epochs if row.split == "train"]
     last = losses.finite[-max(1, len(losses.values) // 10) :]
     return Replay(
         steps=len(losses.values), planned=len(losses.values), losses=_pieces(losses.values), score=score, chance=chance,
+        train_score=trained[-1] if trained else None,
         scored=len(targets), uncertainty=(max(0.0, score * (1 - score)) / len(targets)) ** 0.5, measure=measure,
         first_loss=losses.values[0], last_loss=sum(last) / len(last) if last else None,
     )  # fmt: skip
@@ -275,5 +288,14 @@ def _pieces(values: Sequence[float | None], count: int = 64) -> tuple[float | No
     return tuple(mean if np.isfinite(mean) else None for mean in means)
 
 
-def _as_outcome(replay: Replay) -> Outcome:
-    return Outcome(experiment=REPLAY, baseline=replay, changed=replay, gain=0.0, noise=0.0, better=False)
+def _as_outcome(replay: Replay, watch: Watch) -> Outcome:
+    """As the laboratory tells it. What a learner without settings reaches is asked only where that could be more."""
+    own = skill(replay.score, replay.chance)
+    better: float | None = None
+    if own < FINE and watch.laboratory is not None:
+        with watch.harmless("reference"), undisturbed():
+            better = reference(watch.laboratory.replica)
+    return Outcome(
+        experiment=REPLAY, baseline=replay, changed=replay, gain=0.0, noise=0.0, better=False, skills=(own, own),
+        reference=better,
+    )  # fmt: skip

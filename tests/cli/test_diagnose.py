@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import netwright
-from netwright.diagnosis import registry
+from netwright.diagnosis import judging, registry
 from netwright.errors import RunError
 from netwright.observations import Observations, OptimizerFacts, Plan, keeping
 from netwright.observations.experiments import Change, Experiment, Outcome
@@ -24,6 +24,7 @@ LIMIT = 1.0
 @pytest.fixture
 def rules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rules alone: one on a measurement, and one that wants an experiment."""
+    judging.load_rules()  # before, because a module registers its rules once
     monkeypatch.setattr(registry, "RULES", own := {})
     monkeypatch.setattr("netwright.diagnosis.judging.RULES", own)
 

@@ -31,6 +31,16 @@ def test_consequences_stand_below_their_cause_and_deeper() -> None:
     ]  # fmt: skip
 
 
+def test_a_cause_leads_before_symptoms_of_which_none_is_explained() -> None:
+    found = [
+        finding("not-learning"), finding("duplicates", severity="note"), finding("dead-units", severity="warning"),
+        finding("leak", severity="warning", confidence=0.9), finding("bad-values", severity="warning"),
+        finding("overfitting", "leak", "note"),
+    ]  # fmt: skip
+    ordered = [each.code for each in in_order(found)]
+    assert ordered == ["bad-values", "leak", "overfitting", "not-learning", "dead-units", "duplicates"]
+
+
 def test_a_circle_of_causes_is_told_once_each() -> None:
     circle = [finding("plateau", "saddle-point"), finding("saddle-point", "plateau"), finding("leak", "leak")]
     ordered = in_order(circle)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import netwright
-from netwright.diagnosis import registry
+from netwright.diagnosis import judging, registry
 from netwright.observations import Observations
 from netwright.records import Finding
 from netwright.watching import Watch
@@ -37,6 +37,7 @@ def loop(watch: Watch, network: nn.Module, optimizer: torch.optim.Optimizer, ste
 def test_told_when_they_arise_and_once(
     tell: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    judging.load_rules()  # before, because a module registers its rules once
     own: dict[registry.Rule, tuple[str, ...]] = {rule: ("duplicates", "leak", "overfitting")}
     monkeypatch.setattr("netwright.diagnosis.judging.RULES", own)
     network = nn.Linear(2, 1)

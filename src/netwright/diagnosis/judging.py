@@ -117,10 +117,18 @@ def _silenced(finding: Finding, reason: str) -> Finding:
 
 
 def in_order(findings: list[Finding]) -> list[Finding]:
-    """Roots by severity and confidence, each followed by what it explains (``because_of``)."""
+    """Roots, each followed by what it explains (``because_of``): those that are more than notes first, of these what is
+    known to be a cause before symptoms without one, then by severity and confidence."""
+    known = catalogue.entries()
+
+    def rank(finding: Finding) -> tuple[bool, bool, int, float]:
+        entry = known.get(finding.code)
+        symptom = entry is not None and entry.kind == "symptom"
+        return finding.severity == "note", symptom, SEVERITIES[finding.severity], -finding.confidence
+
     codes = {finding.code for finding in findings}
     roots = [finding for finding in findings if finding.because_of not in codes or finding.because_of == finding.code]
-    roots.sort(key=lambda finding: (SEVERITIES[finding.severity], -finding.confidence))
+    roots.sort(key=rank)
     ordered: list[Finding] = []
 
     def add(finding: Finding) -> None:
