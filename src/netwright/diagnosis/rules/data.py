@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.fitting import facts, misfits
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.standing import LEAST_GAIN, worth_a_finding
+from netwright.diagnosis.standing import FINE, LEAST_GAIN, worth_a_finding
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.data import DataAudit
 from netwright.records import Evidence, Finding, Remedy
@@ -351,8 +351,8 @@ def locality(observations: Observations) -> Iterator[Finding | Experiment]:
     if audit is None or audit.locality is None:
         return
     found = audit.locality
-    if found.best or found.drop > 3 * found.noise or found.score <= 0:
-        return
+    if found.best or found.drop > 3 * found.noise or not 0 < found.permuted < FINE:
+        return  # where both are near perfect, nothing can drop
     layers = observations.network.layers if observations.network is not None else ()
     convolves = any(max(layer.parameters.get("weight", (0,))[2:], default=1) > 1 for layer in layers)
     yield Finding(
