@@ -89,7 +89,7 @@ def weight_numbers(network: nn.Module, *, spectrum: bool = True, bins: int = BIN
     """The numbers of every parameter with a value, shared ones once, in the order of registration.
 
     Cost: a pass over the weights and, with ``spectrum``, rows · columns · min(rows, columns) multiply-adds in float64
-    a matrix, beside the eigenvalues of a min × min one: well under a second for most convolutions, some ten for a dense
+    a matrix, beside the eigenvalues of a min × min one: well under a second for most convolutions, some seven for a dense
     layer of 4,096 × 4,096. Of matrices beyond ``LARGE`` that are twice as long as wide the ends of the spectrum are
     found first (``spectrum_ends``, seconds for VGG-16's first dense layer), and all of it where they do not tell the
     rank; ``note`` says so.
@@ -203,7 +203,8 @@ def singular_values(blocks: Tensor) -> np.ndarray:
         scale = float(block.abs().max()) or 1.0
         matrix = (block.double() / scale).numpy()  # so that squares neither under- nor overflow
         gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-        found.append(scale * np.sqrt(np.linalg.eigvalsh(gram).clip(min=0.0)))
+        eigenvalues = torch.linalg.eigvalsh(torch.from_numpy(gram)).numpy()  # three times as fast as NumPy's
+        found.append(scale * np.sqrt(eigenvalues.clip(min=0.0)))
     return np.sort(np.concatenate(found))[::-1]
 
 
