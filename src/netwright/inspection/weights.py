@@ -89,8 +89,8 @@ def weight_numbers(network: nn.Module, *, spectrum: bool = True, bins: int = BIN
     """The numbers of every parameter with a value, shared ones once, in the order of registration.
 
     Cost: a pass over the weights and, with ``spectrum``, rows · columns · min(rows, columns) multiply-adds in float64
-    a matrix, beside the eigenvalues of a min × min one: well under a second for most convolutions, some seven for a dense
-    layer of 4,096 × 4,096. Of matrices beyond ``LARGE`` that are twice as long as wide the ends of the spectrum are
+    a matrix, beside the eigenvalues of a min × min one: well under a second for most convolutions, some seven for a
+    dense layer of 4,096 × 4,096. Of matrices beyond ``LARGE`` that are twice as long as wide the ends of the spectrum are
     found first (``spectrum_ends``, seconds for VGG-16's first dense layer), and all of it where they do not tell the
     rank; ``note`` says so.
     """
