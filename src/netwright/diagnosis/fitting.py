@@ -73,7 +73,7 @@ def misfits(observations: Observations) -> list[Misfit]:
     units = list(_units(known))
     if units and units[0].code == "output-size-mismatch" and known.loss.expects != "values":
         return units  # what the activation should be for the wrong number of units is no question
-    found = [*units, *_broadcast(known)]
+    found = [*units, *_broadcast(known), *_other_question(known)]
     activation = _activation(known)
     return found if activation is None else [*found, activation]
 
@@ -89,6 +89,8 @@ def classes_by_distance(observations: Observations) -> str:
     if known is None or known.loss.form not in ("absolute", "squared", "huber") or known.data is None:
         return ""
     if known.data.task not in ("classification", "multi-label") or known.loss.by_index:
+        return ""
+    if known.units == 1 and known.data.task == "classification" and len(known.data.class_counts) > 2:
         return ""
     return "binary-cross-entropy" if known.units == 1 or known.data.task == "multi-label" else "cross-entropy"
 
@@ -330,6 +332,36 @@ def _other_columns(known: Facts, named: int, seen: Evidence) -> Misfit:
         f"{columns} unit{'s' if columns > 1 else ''}", (seen, Evidence(what="columns of the targets", value=columns)),
         f"{columns} units at the output", (change("output-units", columns),),
     )  # fmt: skip
+
+
+def _other_question(known: Facts) -> list[Misfit]:
+    """A loss for another kind of answer than the targets give."""
+    loss, data = known.loss, known.data
+    if data is None:
+        return []
+    exclusive = loss.form in ("softmax", "log-likelihood", "cross-entropy") and not loss.by_index
+    if data.task == "multi-label" and exclusive and known.columns > 1 and known.preflight.rows_of_one < EXCLUSIVE:
+        seen = Evidence(what="share of target rows with exactly one label", value=known.preflight.rows_of_one)
+        return [
+            Misfit(
+                "loss-mismatch", "the loss is for classes that exclude each other, and these labels do not",
+                "a binary cross-entropy for each label", (seen,), "a sigmoid and a binary cross-entropy for each label",
+                (change("loss", "binary-cross-entropy"),),
+            )
+        ]  # fmt: skip
+    classes = len(data.class_counts)
+    numbers = data.task == "classification" and data.label_form in ("index", "column") and not data.label_names
+    if numbers and loss.expects == "values" and not loss.by_index and known.units == known.columns == 1 and classes > 2:
+        return [
+            Misfit(
+                "loss-mismatch", f"the numbers of {classes} classes are met as if they were quantities",
+                f"{classes} units and a cross-entropy over classes",
+                (Evidence(what="classes", value=classes), Evidence(what="output units", value=1)),
+                f"{classes} units and a cross-entropy over classes",
+                (change("output-units", classes), change("loss", "cross-entropy")), certain=False,
+            )
+        ]  # fmt: skip
+    return []
 
 
 def _broadcast(known: Facts) -> list[Misfit]:

@@ -83,7 +83,12 @@ def verdict(diagnosis: Diagnosis) -> Line:
     counts = [(level, sum(finding.severity == level for finding in alarms)) for level in ("error", "warning")]
     counted = " and ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts if count)
     root = alarms[0]
-    return Line(f"{counted}. {title(root)}: {root.where}.", root.severity)
+    return Line(ended(f"{counted}. {title(root)}: {root.where}"), root.severity)
+
+
+def ended(sentence: str) -> str:
+    """With a full stop, unless it ends already."""
+    return sentence if not sentence or sentence[-1] in ".…!?" else f"{sentence}."
 
 
 def title(finding: Finding) -> str:

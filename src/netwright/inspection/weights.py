@@ -90,9 +90,9 @@ def weight_numbers(network: nn.Module, *, spectrum: bool = True, bins: int = BIN
 
     Cost: a pass over the weights and, with ``spectrum``, rows · columns · min(rows, columns) multiply-adds in float64
     a matrix, beside the eigenvalues of a min × min one: well under a second for most convolutions, some seven for a
-    dense layer of 4,096 × 4,096. Of matrices beyond ``LARGE`` that are twice as long as wide the ends of the spectrum are
-    found first (``spectrum_ends``, seconds for VGG-16's first dense layer), and all of it where they do not tell the
-    rank; ``note`` says so.
+    dense layer of 4,096 × 4,096. Of matrices beyond ``LARGE`` that are twice as long as wide the ends of the spectrum
+    are found first (``spectrum_ends``, seconds for VGG-16's first dense layer), and all of it where they do not tell
+    the rank; ``note`` says so.
     """
     owners = {
         f"{path}.{name}" if path else name: (path, module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from netwright.codes import FAMILIES
 from netwright.diagnosis import catalogue, telling
-from netwright.diagnosis.judging import Diagnosis
+from netwright.diagnosis.judging import Diagnosis, in_order
 from netwright.observations import Observations
 from netwright.records import Finding
 from netwright.reporting import formatting, maps
@@ -16,14 +16,15 @@ NOWHERE = ("", "training", "network", "data", "model")  # places that say no mor
 
 def health(diagnosis: Diagnosis, observations: Observations | None, seconds: dict[str, float]) -> Section:
     """``seconds``: of ``preflight`` and of ``experiments``, where they are known."""
-    alarms = telling.at_least(diagnosis.findings, "warning")
+    ordered = in_order(list(diagnosis.findings))  # as the list below the maps: pins have its numbers
+    alarms = telling.at_least(ordered, "warning")
     root = alarms[0] if alarms else None
-    drawn = maps.maps(observations, diagnosis.findings) if observations else []
+    drawn = maps.maps(observations, ordered) if observations else []
     return {
         "lead": _lead(diagnosis, alarms, seconds),
         "sentence": _sentence(diagnosis, root),
         "tone": root.severity if root else "good" if diagnosis.checked else "note",
-        "cause": formatting.clipped(root.cause, CAUSE) if root else "",
+        "cause": telling.ended(formatting.clipped(root.cause[:1].upper() + root.cause[1:], CAUSE)) if root else "",
         "maps": drawn,
         "shown": drawn[0]["name"] if drawn else "",
         "fine": _fine(diagnosis),
@@ -40,7 +41,7 @@ def health(diagnosis: Diagnosis, observations: Observations | None, seconds: dic
 def _sentence(diagnosis: Diagnosis, root: Finding | None) -> str:
     if root is not None:
         where = "" if root.where in NOWHERE else f": {formatting.clipped(root.where, 120)}"
-        return f"{telling.title(root)}{where}."
+        return telling.ended(f"{telling.title(root)}{where}")
     if not diagnosis.checked:
         return "Nothing was checked."
     return "Healthy."

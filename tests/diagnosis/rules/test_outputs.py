@@ -120,6 +120,16 @@ def test_numbers_of_units() -> None:
     assert found(3, nn.MSELoss(), CLASSES[:, None].float()) == {"loss-mismatch"}
 
 
+def test_answers_of_another_kind() -> None:
+    network = nn.Sequential(nn.Linear(4, 3), nn.Softmax(-1))
+    keras: Any = lambda o, t: -(t * o.clamp(1e-7, 1).log()).sum(-1).mean()  # noqa: E731
+    assert told(judged(network, keras, MANY)) == {"loss-mismatch"}
+    assert not told(judged(network, keras, functional.one_hot(CLASSES, 3).float()))
+    one = nn.Linear(4, 1)
+    assert told(judged(one, nn.MSELoss(), CLASSES[:, None].float())) == {"loss-mismatch"}
+    assert not told(judged(one, nn.MSELoss(), NUMBERS.round() + 5))  # counts, not numbers of classes from 0 on
+
+
 def test_one_against_all_pairs() -> None:
     network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
     for loss in (nn.MSELoss(), nn.L1Loss(), lambda o, t: (o - t).pow(2).mean()):
