@@ -459,6 +459,21 @@ def meta(shape: Any, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 @st.composite
+def views(draw: st.DrawFn, shape: list[int], dtype: torch.dtype) -> Tensor:
+    """A tensor of that shape as it is, cropped, turned, expanded or with its channels last."""
+    how = draw(st.sampled_from(["plain", "crop", "turn", "expand", "last"]))
+    if how == "crop":
+        return meta([side + 2 for side in shape], dtype)[tuple(slice(1, side + 1) for side in shape)]
+    if how == "turn":
+        order = draw(st.permutations(range(len(shape))))
+        return meta([shape[axis] for axis in order], dtype).permute([order.index(axis) for axis in range(len(shape))])
+    if how == "expand":
+        return meta([1] * len(shape), dtype).expand(shape)
+    last = how == "last" and len(shape) == 4
+    return meta(shape, dtype).contiguous(memory_format=torch.channels_last) if last else meta(shape, dtype)
+
+
+@st.composite
 def calls(draw: st.DrawFn) -> tuple[str, Callable[..., Any], list[Any], dict[str, Any]]:
     """One call of a function that ``shapes`` knows, right or wrong."""
     name = draw(st.sampled_from(
@@ -471,8 +486,11 @@ def calls(draw: st.DrawFn) -> tuple[str, Callable[..., Any], list[Any], dict[str
         other = draw(st.one_of(SIDES.map(lambda shape: meta(shape, dtype)), st.floats(1, 2), st.integers(1, 3)))
         return name, getattr(torch, name), [meta(draw(SIDES), dtype), other], {}
     if name == "cat":
-        shapes_given = draw(st.lists(SIDES, min_size=1, max_size=3))
-        return name, torch.cat, [[meta(shape, dtype) for shape in shapes_given], draw(st.integers(-4, 3))], {}
+        if draw(st.booleans()):  # views of one shape
+            made = [draw(views(shape := draw(SIDES), dtype)), draw(views(shape, dtype))]
+        else:
+            made = [meta(shape, dtype) for shape in draw(st.lists(SIDES, min_size=1, max_size=3))]
+        return name, torch.cat, [made, draw(st.integers(-4, 3))], {}
     if name == "mean":
         axes = draw(st.one_of(st.integers(-4, 3), st.lists(st.integers(-4, 3), max_size=3)))
         return name, torch.mean, [meta(draw(SIDES)), axes], {"keepdim": draw(st.booleans())}
@@ -522,6 +540,7 @@ def test_short_cuts_answer_the_common_calls() -> None:
     x, kernel, line = meta((2, 4, 8, 8)), meta((6, 4, 3, 3)), meta((4,))
     for name, args in (
         ("conv2d", [x, kernel, None, 1, 1, 1, 1]), ("batch_norm", [x, line, line, line, line]), ("cat", [[x, x], 1]),
+        ("cat", [[meta((2, 4, 12, 12))[:, :, 2:10, 2:10], x], 1]),
         ("max_pool2d", [x, 3, 2, 1]), ("adaptive_avg_pool2d", [x, 1]), ("mean", [x, (2, 3)]), ("add", [x, x]),
         ("linear", [meta((2, 4)), meta((3, 4)), meta((3,))]), ("mul", [x, 0.5]), ("relu", [x]),
     ):  # fmt: skip

@@ -186,7 +186,12 @@ def _pointwise_in_place(input: Tensor, other: Any) -> Tensor | None:
 
 
 def _concat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor | None:
-    if not tensors or not _alike(*tensors) or not tensors[0].is_floating_point():
+    """Crops and other views too: the result is contiguous where PyTorch takes one operand for that (ATen's
+    ``cat_compute_output_memory_format``), which it does with all but channels-last in four or five axes."""
+    if not tensors or not all(one.is_meta and one.dtype == tensors[0].dtype for one in tensors):
+        return None
+    plain = any(one.is_contiguous() or one.dim() not in (4, 5) for one in tensors)
+    if not plain or not tensors[0].is_floating_point():
         return None
     first = tensors[0].shape
     axis = dim + len(first) if dim < 0 else dim
