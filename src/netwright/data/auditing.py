@@ -21,7 +21,7 @@ Task = Literal["classification", "multi-label", "regression", "unknown"]
 Form = Literal["index", "column", "one-hot", "multi-hot", "soft", "values", "unknown"]
 
 SAMPLED = 8192  # examples for statistics: the error of a mean is a hundredth of a deviation
-SAMPLED_VALUES = 1 << 25  # numbers in the sample at most
+SAMPLED_VALUES = 1 << 21  # numbers in the sample at most
 HASHED = 200_000  # rows of each part that are compared for copies
 COMPARED = 2000  # rows a part whose distributions are compared
 COMPARED_FEATURES = 512

@@ -21,8 +21,9 @@ class Budget:
     A sampled step is announced by `begin` and ends with `end`. ``share``: of the time of all steps that sampling may
     take. After the dense beginning a pair of steps is sampled whenever the steps since have paid for it, and at the
     latest when the training is twice as long as at the last pair: that is a handful of samples, which a long training
-    does not feel, and a short one shows its whole course. ``planned``: the last pair ends with this step. ``also``:
-    numbers of finished steps after which one is sampled anyway, because something else happens there (validation).
+    does not feel, and a short one shows its whole course. ``planned``: the last pair ends with this step, and takes the
+    place of one that it would overlap. ``also``: numbers of finished steps after which one is sampled anyway, because
+    something else happens there (validation).
     """
 
     def __init__(self, share: float, now: float, planned: int | None = None, also: tuple[int, ...] = ()) -> None:
