@@ -33,6 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": BASE | {"preprocess", "recipe", "files", "observations"},
     "nn": BASE,
     "objectives": BASE | {"recipe"},
+    "compression": BASE | {"graph", "nn", "objectives"},
+    "compressing": {"*"},
     "optim": BASE | {"recipe"},
     "sourcing": BASE | {"recipe", "preprocess", "data", "building", "training"},
     "overseeing": BASE

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from netwright.graph.products import einsum_macs
 from netwright.graph.structure import Graph, Operation, ParameterInfo, TensorInfo
 from netwright.graph.tracing import trace
-from netwright.inspection.cost import Cost, Totals, activations, costs, einsum_macs, item_bytes, totals
+from netwright.inspection.cost import Cost, Totals, activations, costs, item_bytes, totals
 from reference import shared_folder
 
 
