@@ -55,6 +55,8 @@ ALLOWED: dict[str, set[str]] = {
     "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
     "reporting": BASE
     | {"observations", "diagnosis", "recipe", "runs", "preprocess", "data", "files", "__init__", "codes"},
+    "export": BASE | {"graph", "nn", "preprocess", "files", "environment"},
+    "exporting": {"*"},
     "inspecting": BASE | {"graph", "inspection", "nn", "preprocess", "runs", "workbench"},
     "looking": BASE | {"graph", "inspection", "inspecting", "sourcing", "data", "workbench", "predicting"},
     "checking": BASE
