@@ -55,11 +55,12 @@ def skill(score: float | None, chance: float | None) -> float:
 
 
 def proof(outcome: Outcome) -> str:
-    """The sentence for ``confirmed_by``: both scores, steps and seeds; why not, where it failed."""
+    """The sentence for ``confirmed_by``: both scores, steps and seeds; why not, where it failed; "" where the change
+    was not better, as that confirms nothing."""
     if outcome.failed:
         return f"not tried: {outcome.failed}"
     before, after = outcome.baseline, outcome.changed
-    if before is None or after is None:
+    if before is None or after is None or not outcome.better:
         return ""
     said = outcome.experiment.question or outcome.experiment.name
     steps = (
@@ -78,6 +79,53 @@ def _score(replay: Replay) -> str:
 
 
 # -------------------------------------------------------------------------- the user's loop beside the plain one
+
+WHOLE = 0.9  # of the planned steps: a copy that made fewer was cut, and says little of how the training ends
+SAME_MEASURE = 0.1  # at most this far apart are two scores of one training, drawn in another order, beside the noise
+FALLEN = 0.02  # of its first value: what a whole training takes off its loss where nothing at all is learned
+
+
+def is_whole(replay: Replay | None) -> bool:
+    """Whether the copy made the planned steps, and was not cut for time."""
+    return replay is not None and replay.steps >= WHOLE * replay.planned
+
+
+def own_scores(observations: Observations, split: str = "validation") -> list[float | None]:
+    """The user's metric of every epoch, None where it was not finite."""
+    values = [row.metrics.get("score") for row in observations.epochs if row.split == split]
+    return [value if value is not None and math.isfinite(value) else None for value in values]
+
+
+def measures_alike(observations: Observations) -> bool:
+    """Whether the user's metric was recognised as the copies' own measure (accuracy, R²) by what it said: of the epoch
+    that ended nearest to the copy's last step, both say the same. Else nothing is known of what a constant scores."""
+    replay = replayed(observations)
+    rows = [row for row in observations.epochs if row.split == (replay.scored_on if replay else "")]
+    if replay is None or not rows:
+        return False
+    nearest = min(rows, key=lambda row: abs(row.step - replay.steps))
+    own = nearest.metrics.get("score")
+    if own is None or not math.isfinite(own) or replay.score is None:
+        return replay.score is None and (own is None or not math.isfinite(own))
+    floor = replay.chance or 0.0  # below a constant R² may be anything
+    if own < floor and replay.score < floor and replay.measure != "accuracy":
+        return True
+    return abs(own - replay.score) <= max(SAME_MEASURE * (1 - floor), 4 * replay.uncertainty)
+
+
+def loss_fell(observations: Observations) -> bool | None:
+    """Whether the user's own loss went down at all; None where too little was seen of it."""
+    values = observations.series.get("loss").values
+    if any(value is None or not math.isfinite(value) for value in values):
+        return False
+    if len(values) < 20:
+        return None
+    tenth = max(2, len(values) // 10)
+    first, last = _mean(values[:tenth]), _mean(values[-tenth:])
+    assert first is not None
+    assert last is not None
+    return last < first - FALLEN * abs(first)
+
 
 # The share of the plain loop's progress in loss that the user's own loop makes; another order of the examples does not
 # halve it.

@@ -311,7 +311,12 @@ def _units(known: Facts) -> list[Misfit]:
                 (seen, Evidence(what="classes", value=named)),
                 f"{named} units at the output and a cross-entropy over classes",
                 (change("output-units", named), change("loss", "cross-entropy")),
-            )
+            ),
+            Misfit(
+                "loss-mismatch", f"the loss asks yes or no, and is given the numbers of {named} classes",
+                "a cross-entropy over classes", (Evidence(what="classes", value=classes, expected="2"),),
+                "a cross-entropy over classes",
+            ),
         ]  # fmt: skip
     if loss.form != "unknown" and not loss.by_index and units != known.columns:
         return [_other_columns(known, named, seen)]

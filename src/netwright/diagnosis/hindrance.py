@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
-from netwright.diagnosis.experimenting import answer, replayed
+from netwright.diagnosis.experimenting import answer, loss_fell, replayed
 from netwright.diagnosis.standing import reached, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 
 # A cause is named where mending it alone brings at least half of what any single repair is known to bring: a change
 # that helps a little beside another that repairs is not the cause.
 SHARE_OF_REPAIR = 0.5
-NO_PROGRESS = 0.02  # of the first loss: what a whole training takes off where nothing at all is learned
+NOTHING = 0.05  # skill below which nothing was learned
 
 
 def broke_down(observations: Observations) -> bool:
@@ -26,16 +26,10 @@ def suffers(observations: Observations) -> Experiment | bool | None:
     at = standing(observations)
     if isinstance(at, Experiment):
         return at
-    if at is not None:
-        return at.suspicious
-    losses = observations.series.get("loss").finite
-    if len(losses) < 20:
-        return None
-    tenth = max(2, len(losses) // 10)
-    first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
-    if first > 0 and last > (1 - NO_PROGRESS) * first:
-        return True
-    return None
+    stands_still = loss_fell(observations) is False
+    if at is not None:  # where nothing better is known either, one that learned nothing at all suffers still
+        return at.suspicious or (at.skill < NOTHING and stands_still)
+    return True if stands_still else None
 
 
 def helps(observations: Observations, outcome: Outcome | None) -> bool | None:

@@ -7,23 +7,37 @@ it, and no rule about settings asks further.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from netwright.diagnosis.experimenting import REPLAY, answer, change, experiment, skill
+from netwright.diagnosis.experimenting import (
+    REPLAY,
+    answer,
+    change,
+    experiment,
+    is_whole,
+    measures_alike,
+    own_scores,
+    skill,
+)  # fmt: skip
 from netwright.observations import Experiment, Observations, Outcome
 
 # A fault is worth a third of the error and five points of a hundred between a constant and perfection. Less is tuning:
 # a healthy training that another rate would improve by less is no finding.
 ERROR_LEFT, LEAST_GAIN = 2 / 3, 0.05
+# Where noise in the labels leaves most of the error in any case, a third of it cannot be won: there it is a fault to
+# reach half of what is possible or less, and ten points less.
+HALF, LARGE_GAIN = 0.5, 0.1
 FITS = 0.9  # skill on its own training examples that a network reaches where nothing is held out
 FINE = 0.95  # skill from which no one asks
 USUAL = experiment(change("usual-settings"), worth=90.0, question="the same network with usual settings")
 
 
 class Standing(NamedTuple):
-    """``skill``: of the unchanged training in a plain loop, 0 (a constant) to 1. ``aim``: the best that is known to be
-    possible. ``suspicious``: the aim is substantially higher."""
+    """``skill``: of the unchanged training in a plain loop, 0 (a constant) to 1; of the user's own where the copy had
+    to be cut and the user's metric is the same. ``aim``: the best that is known to be possible. ``suspicious``: the aim
+    is substantially higher."""
 
     skill: float
     aim: float
@@ -39,6 +53,8 @@ def standing(observations: Observations) -> Standing | Experiment | None:
     if outcome.failed or replay is None:
         return None
     own = skill(replay.score, replay.chance)
+    if not is_whole(replay) and measures_alike(observations):
+        own = max([own, *(skill(score, replay.chance) for score in own_scores(observations, replay.scored_on)[-1:])])
     aim = skill(outcome.reference, replay.chance) if outcome.reference is not None else own
     if replay.scored_on == "train":
         aim = max(aim, 1.0 if own < FITS else own)
@@ -57,6 +73,8 @@ def standing(observations: Observations) -> Standing | Experiment | None:
 
 def worth_a_finding(before: float, after: float) -> bool:
     """Whether a gain in skill is a fault repaired (and not tuning)."""
+    if after - before >= LARGE_GAIN and before <= HALF * after:
+        return True
     return after - before >= LEAST_GAIN and 1 - after <= ERROR_LEFT * (1 - before)
 
 
@@ -94,6 +112,36 @@ def roots(observations: Observations, than: Outcome | None) -> list[Outcome]:
         and as_good(than, outcome)
     ]  # fmt: skip
     return sorted(found, key=lambda outcome: -reached(outcome))
+
+
+NEEDED = 0.5  # of what usual settings win, what is lost without one that is needed
+
+
+def needed_beside_usual(observations: Observations, without: Experiment) -> Experiment | bool:
+    """Whether usual settings repair and ``without`` one of them half of that is lost: the group is tested first, then
+    its members (Dorfman 1943). The experiment as long as it was not made."""
+    usual = answer(observations, USUAL)
+    if usual is None or usual.skills is None or not substantial(usual):
+        return False
+    outcome = answer(observations, without)
+    if outcome is None:
+        return without
+    if outcome.skills is None:
+        return False
+    return usual.skills[1] - outcome.skills[1] >= NEEDED * (usual.skills[1] - usual.skills[0])
+
+
+def beside(both: Outcome | None, alone: Outcome | None, question: str) -> Outcome | None:
+    """What a change adds where the same is mended on both sides."""
+    if both is None or alone is None or both.skills is None or alone.skills is None:
+        return None
+    gain = (both.gain or 0.0) - (alone.gain or 0.0)
+    noise = math.hypot(both.noise or 0.0, alone.noise or 0.0)
+    asked = experiment(*both.experiment.changes, question=question)
+    return Outcome(
+        experiment=asked, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise, better=gain > 3 * noise,
+        seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
+    )  # fmt: skip
 
 
 def ask(observations: Observations, *experiments: Experiment) -> Iterator[Experiment]:

@@ -61,6 +61,14 @@ class ParameterStart(Record, frozen=True, kw_only=True):
     fresh: bool | None = None
 
 
+class RecurrentStart(Record, frozen=True, kw_only=True):
+    """A recurrence of ``steps`` steps: the norm of the loss' gradient at the ``first`` of them ÷ at the strongest."""
+
+    name: str
+    steps: int
+    first: float
+
+
 class InitialState(Record, frozen=True, kw_only=True):
     """``affine``: the whole network, up to an activation at its end, is an affine function of its input."""
 
@@ -70,4 +78,5 @@ class InitialState(Record, frozen=True, kw_only=True):
     affine: bool | None = None
     loss: float | None = None
     gradient: float | None = None  # norm over all parameters
+    recurrent: tuple[RecurrentStart, ...] = ()
     seconds: float = 0.0

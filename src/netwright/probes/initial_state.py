@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from netwright.observations.initial import InitialState, LayerStart, ParameterStart, WeightStart
+from netwright.probes import readings
 from netwright.probes.freshness import fresh
+from netwright.probes.recurrences import Recurrences
 
 MOST_TRIED = 16  # modules without a gradient that are shaken
 NUDGE = 0.5  # how far a parameter is moved to see whether the loss follows, in its own scale (of 1 where it is zero)
@@ -32,10 +34,12 @@ def measure(
     inputs: Tensor,
     targets: Any = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
+    keep: dict[str, Tensor] | None = None,
 ) -> InitialState:
     """The state of ``network``, a copy that nobody else uses, on ``inputs`` (N, …); ``layers``: its leaves by name.
 
     Without a loss that fits, gradients are those of a random direction of the output: who gets one is the same.
+    ``keep``: with a loss that fits, gets `readings.entries` of every parameter's gradient, by name.
     Raises whatever the network's forward raises.
     """
     began = time.monotonic()
@@ -46,7 +50,8 @@ def measure(
     trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     looked = _Looked(layers)
     batch = inputs.detach().clone()
-    with looked.hooked():
+    recurrences = Recurrences(network, layers)
+    with looked.hooked(), _Hooks(recurrences.handles):
         outputs = network(batch)
     for parameter in network.parameters():  # lazy ones have a shape now
         parameter.grad = None
@@ -54,6 +59,8 @@ def measure(
     if value.requires_grad:
         value.backward()
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    if keep is not None and _fits(outputs, targets, loss):
+        keep.update((name, readings.entries(g)) for name, g in gradients.items() if g is not None and not g.is_sparse)
     starts = [looked.start(name, _weight_start(layers[name])) for name in looked.order]
     known = {name: _norm(gradient) for name, gradient in gradients.items() if gradient is not None}
     moved = _moved(network, batch, targets, loss, [name for name in gradients if not known.get(name)])
@@ -70,7 +77,7 @@ def measure(
     return InitialState(
         layers=tuple(starts), parameters=parameters, examples=len(batch), affine=_affine(network, looked, batch),
         loss=_number(value) if loss is not None else None, gradient=total if known and math.isfinite(total) else None,
-        seconds=time.monotonic() - began,
+        recurrent=recurrences.found, seconds=time.monotonic() - began,
     )  # fmt: skip
 
 
@@ -182,6 +189,15 @@ def _weight_start(module: nn.Module) -> WeightStart | None:
         gain=deviation * math.sqrt(fan_in), lowest_gain=min(usual), highest_gain=max(usual), equal_rows=alike,
         equal_gradients=equal, constant=bool((rows == rows[0, 0]).all()), fresh=fresh(weight),
     )  # fmt: skip
+
+
+def _fits(outputs: Any, targets: Any, loss: Callable[[Any, Any], Tensor] | None) -> bool:
+    if loss is None or targets is None:
+        return False
+    try:
+        return bool(torch.isfinite(loss(outputs, targets)).all())
+    except Exception:  # whatever a user's loss raises
+        return False
 
 
 def _loss_of(outputs: Any, targets: Any, loss: Callable[[Any, Any], Tensor] | None) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -53,6 +53,22 @@ def gradients(parameters: Sequence[Parameter], scale: Tensor | float | None = No
     if scale is not None:
         parts.flat = parts.flat / scale
     return parts
+
+
+def descent(own: Sequence[Parameter], began: Parts, now: Parts, gradient: Mapping[str, Tensor]) -> Tensor | None:
+    """Cosine of the way from the weights that it ``began`` with to those of ``now`` and of minus the loss' ``gradient``
+    (entries by parameters' names) at the beginning: far below 0 where the steps climb. None where nothing is known."""
+    moved = (now.flat - began.flat).split(began.sizes)
+    pairs = [
+        (piece, gradient[parameter.name].to(piece))
+        for parameter, piece in zip(own, moved, strict=True)
+        if parameter.name in gradient and gradient[parameter.name].shape == piece.shape
+    ]
+    if not pairs:
+        return None
+    a, b = (torch.cat([pair[side] for pair in pairs]) for side in (0, 1))
+    cosine: Tensor = (a @ b) / (a.norm() * b.norm()).clamp_min(torch.finfo(a.dtype).tiny)
+    return -cosine
 
 
 def _parts(tensors: Sequence[Tensor | None], like: Sequence[Tensor] = ()) -> Parts:

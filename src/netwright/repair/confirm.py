@@ -11,6 +11,7 @@ import torch
 
 from netwright.diagnosis.experimenting import OVER, REPLAY, skill
 from netwright.diagnosis.judging import Diagnosis, judge
+from netwright.diagnosis.standing import worth_a_finding
 from netwright.errors import NetwrightError
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.experiments import Replay
@@ -20,10 +21,10 @@ from netwright.repair.replaying import Copy, steps_of
 from netwright.repair.replica import Replica
 
 # The experiments of one training take at most so many seconds of computing, and at most this share of what the training
-# itself takes in a plain loop, but not less than the floor: a training of a second is worth twenty of explanation, and
-# one of an hour is not held up for more than half a minute. A healthy training needs two experiments of all.
-SECONDS, SHARE, FLOOR_SECONDS = 30.0, 0.5, 20.0
-WALL = 4.0  # seconds of the clock for one of computing, where the machine is busy with other things
+# itself takes in a plain loop, but not less than the floor: a training of a second that goes wrong is worth thirty of
+# explanation. A healthy training needs two experiments of all.
+SECONDS, SHARE, FLOOR_SECONDS = 30.0, 0.5, 30.0
+WALL = 8.0  # seconds of the clock for one of computing, where the machine is busy with other things
 SEEDS = 3
 CHEAP = 0.05  # of the time that is left: an experiment that takes less is made with several seeds
 # Of all the time: as much the unchanged training gets; where it is not through by then, every copy is cut to its steps.
@@ -124,6 +125,7 @@ class Laboratory:
             if gain <= 0 or gain > 2 * BEYOND * noise:  # another seed would tell nothing
                 break
             undecided = noise < gain < BEYOND * noise and took * (len(pairs) + 1) / len(pairs) < self._longest
+            undecided = undecided and worth_a_finding(*_skills(pairs))  # else no rule would speak of it, were it sure
             if took / len(pairs) > CHEAP * seconds and not undecided:
                 break
         return _outcome(experiment, pairs)
@@ -180,12 +182,17 @@ def _noise(pairs: list[Pair]) -> tuple[float, float]:
 def _outcome(experiment: Experiment, pairs: list[Pair]) -> Outcome:
     gain, noise = _noise(pairs)
     before, after, _ = pairs[0]
-    without = sum(skill(pair.before.score, pair.before.chance) for pair in pairs) / len(pairs)
-    changed = sum(skill(pair.after.score, pair.after.chance) for pair in pairs) / len(pairs)
     return Outcome(
         experiment=experiment, baseline=before, changed=after, gain=gain, noise=noise, better=gain > BEYOND * noise,
-        seeds=len(pairs), skills=(without, changed),
+        seeds=len(pairs), skills=_skills(pairs),
     )  # fmt: skip
+
+
+def _skills(pairs: list[Pair]) -> tuple[float, float]:
+    """Without and with the change, means over the seeds."""
+    without = sum(skill(pair.before.score, pair.before.chance) for pair in pairs) / len(pairs)
+    changed = sum(skill(pair.after.score, pair.after.chance) for pair in pairs) / len(pairs)
+    return without, changed
 
 
 def run(experiment: Experiment, replica: Replica, observations: Observations, seconds: float) -> Outcome:

@@ -34,6 +34,7 @@ class Course:
         *,
         loss: Any = None,
         share: float = 0.03,
+        expected: dict[str, torch.Tensor] | None = None,
     ) -> None:
         self.steps = 0
         self.observations = observations
@@ -41,6 +42,7 @@ class Course:
         self._losses: list[torch.Tensor] = []
         self._last_loss = 0  # the step of the last of them
         self.sampler = Sampler(network, optimizers, observations, failed, loss=loss, stepped=self._counted)
+        self.sampler.expected = dict(expected or {})
         self._budget = Budget(share, time.perf_counter(), planned_steps(observations), epoch_ends(observations))
         self._begin()
 

@@ -85,6 +85,8 @@ class Sampler:
         self.sample: Sample | None = None
         self.modes: dict[str, bool] = {}  # of all modules, in the last forward pass that was sampled
         self.losses_are_told = False
+        self.expected: dict[str, Tensor] = {}  # the gradient of the loss before the first step, entries by parameter
+        self._began_with: dict[int, parameters.Parts] = {}  # weights before the first step, by optimiser
         self._failed, self._broken = failed, False
         self._pending: list[Sample] = []
         self._alive: dict[str, Tensor] = {}
@@ -494,6 +496,8 @@ class Sampler:
                     continue
                 before = earlier.get(key) if number == sample.step - 1 else None
                 before = before if before is not None and before.sizes == step.gradient.sizes else None
+                if self.expected:
+                    self._descent(sample, key, step)
                 sums = parameters.compared(step.before, step.after, step.gradient, before)
                 stacked.append(torch.cat((sums, step.norms.to(sums)[:, None]), 1))
                 whole.extend(step.parameters, step.gradient)
@@ -501,10 +505,23 @@ class Sampler:
                 self._previous[1][key] = step.gradient
                 if sample.step & (sample.step - 1) == 0 or (sample.step > DENSE and not compared):  # first of a pair
                     self._spread(sample, step)
+            if sample.step >= DENSE:
+                self.expected, self._began_with = {}, {}
             if stacked:
                 sums = torch.cat([rows.to(stacked[0]) for rows in stacked])
                 told = functools.partial(whole.values, stepped=stepped, compared=compared)
                 sample.readings.later(sums.flatten(), told)
+
+    def _descent(self, sample: Sample, key: int, step: _Step) -> None:
+        """How far the first steps together went down the loss as it was before them."""
+        if sample.step == 1:
+            self._began_with[key] = step.before
+        began = self._began_with.get(key)
+        if began is None or step.after is None or began.sizes != step.after.sizes:
+            return
+        told = parameters.descent(step.parameters, began, step.after, self.expected)
+        if told is not None:
+            sample.readings.add("", (("first-descent", "cosine"),), told.reshape(1))
 
     def _spread(self, sample: Sample, step: _Step) -> None:
         done = set()

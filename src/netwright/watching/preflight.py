@@ -36,11 +36,13 @@ def examine(
     val_data: Any = None,
     batch_size: int | None = None,
     epochs: int | None = None,
-) -> None:
+) -> dict[str, Tensor]:
     """Fill in the facts; seconds at most, and model, optimiser and data are left as found.
 
-    What a part of it cannot see is in ``observations.unseen``; the other parts go on.
+    What a part of it cannot see is in ``observations.unseen``; the other parts go on. Returns a part of the loss'
+    gradient before the first step by parameter, empty where it could not be taken.
     """
+    gradient: dict[str, Tensor] = {}
     train = _opened(observations, "data", train_data)
     validation = _opened(observations, "validation data", val_data)
     observations.plan = Plan(batch_size=batch_size, epochs=epochs, examples=None if train is None else train.examples)
@@ -59,7 +61,8 @@ def examine(
         with _seen(observations, "preflight"):
             observations.preflight = fly(model, train, loss, observations.loss, batch_size)
         with _seen(observations, "initial"):
-            initially.fill(observations, model, loss if callable(loss) else None, train)
+            gradient = initially.fill(observations, model, loss if callable(loss) else None, train)
+    return gradient
 
 
 def fly(

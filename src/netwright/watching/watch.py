@@ -69,9 +69,10 @@ class Watch:
         self.laboratory: confirming.Laboratory | None = None
         self._diagnosis: tuple[tuple[int, int], Diagnosis] | None = None
         self._started = time.monotonic()
+        gradient: dict[str, Any] = {}
         with self.harmless("preflight"), undisturbed():
             networks.examine(self.observations, model, optimizers, train_data)
-            preflight.examine(
+            gradient = preflight.examine(
                 self.observations, model, optimizer, loss=loss, train_data=train_data, val_data=val_data,
                 batch_size=batch_size, epochs=epochs,
             )  # fmt: skip
@@ -81,7 +82,13 @@ class Watch:
             with self.harmless("hooks"):
                 own = weakref.ref(self)  # hooks must not keep the watch alive
                 self._course = Course(
-                    model, optimizers, self.observations, functools.partial(_failed, own), loss=loss, share=budget
+                    model,
+                    optimizers,
+                    self.observations,
+                    functools.partial(_failed, own),
+                    loss=loss,
+                    share=budget,
+                    expected=gradient,
                 )
                 weakref.finalize(self, self._course.close)
                 self._order = order.follow(model, train_data, self.observations)

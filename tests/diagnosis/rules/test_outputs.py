@@ -112,7 +112,8 @@ def test_numbers_of_units() -> None:
     assert found(2, nn.CrossEntropyLoss(), CLASSES) == {"output-size-mismatch"}
     assert found(3, nn.CrossEntropyLoss(), 1 + CLASSES) == {"label-out-of-range"}  # counted from 1
     assert not found(7, nn.CrossEntropyLoss(), CLASSES)  # units to spare are no fault
-    assert found(1, nn.BCEWithLogitsLoss(), CLASSES[:, None].float()) == {"output-size-mismatch"}
+    # one yes or no for three classes: neither the number of units nor the loss fits
+    assert found(1, nn.BCEWithLogitsLoss(), CLASSES[:, None].float()) == {"output-size-mismatch", "loss-mismatch"}
     assert found(1, nn.BCEWithLogitsLoss(), 1 + BINARY) == {"label-out-of-range"}
     assert not found(1, nn.SoftMarginLoss(), 2 * BINARY - 1)
     assert found(1, nn.BCEWithLogitsLoss(), 2 * BINARY - 1) == {"label-out-of-range"}

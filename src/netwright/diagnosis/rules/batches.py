@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.rates import CODE_OF, tried_rates
+from netwright.diagnosis.rules.rates import code_of, tried_rates
 from netwright.diagnosis.standing import reached, roots, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
@@ -70,7 +70,7 @@ def _finding(
     assert plan.batch_size is not None
     value = outcome.experiment.changes[0].value
     size = value["to"] if isinstance(value, dict) else max(1, round(plan.batch_size * value))
-    because = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    because = code_of(nearer)
     if not because and rate is not None:
         because = "learning-rate-too-high" if float(rate.experiment.changes[0].value) < 1 else "learning-rate-too-low"
     steps = math.ceil(plan.examples / plan.batch_size) if plan.examples else None

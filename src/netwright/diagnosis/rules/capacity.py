@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed, skill
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.rates import CODE_OF, tried_rates
+from netwright.diagnosis.rules.parameters import without_gradient
+from netwright.diagnosis.rules.rates import EXPLAINS, code_of, tried_rates
 from netwright.diagnosis.standing import Standing, reached, roots, standing, substantial, worth_a_finding
 from netwright.observations import Experiment, Observations
 from netwright.records import Evidence, Finding, Remedy
@@ -39,6 +40,8 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
     if isinstance(rates, Experiment):
         yield rates
         return
+    if any(substantial(o) and reached(o) - at.skill >= EXPLAINS * (at.aim - at.skill) for o in rates):
+        return  # as wide as it is it learns what there is to learn
     outcome = answer(observations, WIDER)
     if outcome is None:
         yield WIDER
@@ -49,11 +52,7 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
     others = roots(observations, outcome) + [
         o for o in rates if substantial(o) and reached(o) >= reached(outcome) - 0.02
     ]
-    because = ""
-    if others:
-        kind, value = others[0].experiment.changes[0].kind, others[0].experiment.changes[0].value
-        rate = "learning-rate-too-high" if kind == "learning-rate" and value < 1 else "learning-rate-too-low"
-        because = CODE_OF.get(kind, rate)
+    because = code_of(others) or _cut(observations)
     yield Finding(
         code="too-small",
         severity="note" if because else "warning",
@@ -68,6 +67,12 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
         confirmed_by=proof(outcome),
         because_of=because,
     )
+
+
+def _cut(observations: Observations) -> str:
+    """The gradient is cut: layers that are not trained fit nothing, however many units they have."""
+    told = (one for one in without_gradient(observations) if isinstance(one, Finding))
+    return next((one.code for one in told if one.severity == "error"), "")
 
 
 def _narrowest(observations: Observations) -> int | None:
@@ -97,7 +102,7 @@ def too_deep(observations: Observations) -> Iterator[Finding | Experiment]:
     if not substantial(outcome):
         return
     nearer = roots(observations, outcome)
-    because = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    because = code_of(nearer)
     yield Finding(
         code="too-deep",
         severity="warning",

@@ -33,6 +33,7 @@ def vanishing(observations: Observations) -> Iterator[Finding | Experiment]:
     late = _late(observations)
     ratios = [ratio for ratio in (profile.ratio if profile else None, late) if ratio is not None]
     if not ratios or min(ratios) > VANISHED:
+        yield from _over_time(observations)
         return
     ill = suffers(observations)
     if isinstance(ill, Experiment):
@@ -65,8 +66,50 @@ def vanishing(observations: Observations) -> Iterator[Finding | Experiment]:
             Remedy(code="depth", text="fewer layers", change={"depth": 3}),
         ),
         confidence=0.9 if ill else 0.5,
-        because_of=_because(observations),
+        because_of=_because(observations) or _died(observations),
     )
+
+
+def _died(observations: Observations) -> str:
+    """Nothing arrives any more although it did at the start: units that no example wakes hand nothing on."""
+    profile = _profile(observations)
+    if _late(observations) != 0.0 or profile is None or not profile.ratio:
+        return ""
+    shares = [observations.series.get("dead-units", layer).last for layer in observations.series.layers("dead-units")]
+    return "dead-units" if any(share == 1.0 for share in shares) else ""
+
+
+def _over_time(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Hardly any gradient arrives at the first steps of a sequence, and the training suffers.
+
+    A product of as many Jacobians as there are steps between (Bengio et al. 1994; Pascanu et al. 2013, 2.1). Where the
+    answer lies in the last steps, that is no harm, and the training does not suffer.
+    """
+    initial = observations.initial
+    worst = min(initial.recurrent if initial is not None else (), key=lambda start: start.first, default=None)
+    if worst is None or worst.first > VANISHED:
+        return
+    ill = suffers(observations)
+    if isinstance(ill, Experiment):
+        yield ill
+        return
+    yield Finding(
+        code="vanishing-gradient", severity="warning" if ill else "note", where=worst.name or "network",
+        layer=worst.name,
+        evidence=(
+            Evidence(what="gradient at the first step of the sequence ÷ at the strongest", value=worst.first, step=0,
+                     expected=f"above {VANISHED:g}"),
+            Evidence(what="steps of the sequence", value=float(worst.steps), unit="steps"),
+        ),
+        expected="gradients of like scale over all steps of a sequence",
+        cause=f"each of {worst.steps} steps hands on a part of the gradient that it gets: early ones are not learned",
+        remedies=(
+            Remedy(code="gates", text="GRU or LSTM, with a forget gate that begins open"),
+            Remedy(code="initialization", text="orthogonal recurrent weights"),
+            Remedy(code="attention", text="attention, or an average over all steps, instead of the last one"),
+        ),
+        confidence=0.8 if ill else 0.4,
+    )  # fmt: skip
 
 
 @rule("exploding-gradient")
@@ -224,7 +267,12 @@ def _profile(observations: Observations) -> _Profile | None:
     if len(known) < 2:
         return None
     first, last = known[0], known[-1]
-    ratio = first.gradient_norm / last.gradient_norm if first.gradient_norm and last.gradient_norm else None
+    ratio = None
+    if first.gradient_norm is not None and last.gradient_norm:
+        # Nothing at all may arrive: below the smallest number, or stuck at the ends of piecewise linear functions.
+        # Weights of zero cut it as well, and are begun with on purpose (residual branches).
+        zeros = any(layer.weight is not None and layer.weight.constant and not layer.weight.mean for layer in layers)
+        ratio = None if zeros and not first.gradient_norm else first.gradient_norm / last.gradient_norm
     return _Profile(first.name, last.name, ratio, len(known))
 
 
@@ -236,7 +284,7 @@ def _late(observations: Observations) -> float | None:
         return None
     scales = [observations.series.get("gradient-scale", name).values for name in (names[0], names[-1])]
     pairs = [(a, b) for a, b in zip(*(values[-10:] for values in scales), strict=False) if a is not None and b]
-    ratios = [a / b for a, b in pairs if a > 0]
+    ratios = [a / b for a, b in pairs]
     return statistics.median(ratios) if len(ratios) >= 3 else None
 
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from netwright.diagnosis.experimenting import answer, change, experiment, loop_gap, proof, replayed, skill
+from netwright.diagnosis.experimenting import (
+    answer,
+    change,
+    experiment,
+    is_whole,
+    loop_gap,
+    loss_fell,
+    measures_alike,
+    own_scores,
+    proof,
+    replayed,
+)  # fmt: skip
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.rates import CODE_OF, tried_rates
-from netwright.diagnosis.standing import reached, roots, standing, substantial
-from netwright.observations import Experiment, Observations
+from netwright.diagnosis.rules.rates import code_of, tried_rates
+from netwright.diagnosis.standing import LEAST_GAIN, as_good, reached, roots, standing, substantial
+from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.experiments import Replay
 from netwright.records import Evidence, Finding, Remedy
 
 # How much longer is tried: four times, and more where the whole training has few steps. Below a thousand even
 # small networks have hardly moved (Adam at 0.001 moves a weight by 0.1 in a hundred steps), and it costs little.
 FACTORS = ((100, 64), (1000, 16))
+# Errors of healthy trainings go on falling as a power of the steps, t^-0.5 at the steepest (Hestness et al. 2017 find
+# exponents of 0.07 to 0.5): four times the steps leave half of it. Only what wins more was broken off.
+STEEPEST = 0.5
 # Of its whole fall, what the loss still falls in the last quarter of the steps: a power law t^-1 falls 0.06 at 100
 # pieces, a straight line 0.25. Below it four times the steps win little.
 STILL_FALLING = 0.02
+NOTHING = 0.05  # skill: five points of a hundred between a constant and perfection
 SMALL_FALL = 0.2  # of its first value: a loss that fell less in all has hardly begun
 
 
@@ -29,13 +43,16 @@ def longer(steps: int) -> Experiment:
 
 @rule("too-few-epochs")
 def too_few(observations: Observations) -> Iterator[Finding | Experiment]:
-    """More epochs win where neither another rate nor a repair at the root does on the same budget."""
+    """More epochs win, and more than they do for every training, where no other single repair does as much.
+
+    A copy that had to be cut for time tells nothing of it: longer ones win over it in any case.
+    """
     at = standing(observations)
     if isinstance(at, Experiment):
         yield at
         return
     replay = replayed(observations)
-    if at is None or not at.suspicious or replay is None or not _still_falls(replay):
+    if at is None or not at.suspicious or replay is None or not is_whole(replay) or not _still_falls(replay):
         return
     rates = tried_rates(observations, at)
     if isinstance(rates, Experiment):
@@ -49,12 +66,12 @@ def too_few(observations: Observations) -> Iterator[Finding | Experiment]:
     if outcome is None:
         yield asked
         return
-    if not substantial(outcome):
-        return
     factor = int(asked.changes[0].value)
-    nearer = roots(observations, outcome)
+    if not substantial(outcome) or not broken_off(outcome, factor):
+        return
+    nearer = roots(observations, outcome) + [other for other in _others(observations) if as_good(outcome, other)]
     better_rate = rate is not None and substantial(rate) and float(rate.experiment.changes[0].value) > 1
-    because = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    because = code_of(nearer)
     plan = observations.plan
     epochs = plan.epochs if plan is not None else None
     yield Finding(
@@ -81,6 +98,22 @@ def too_few(observations: Observations) -> Iterator[Finding | Experiment]:
     )
 
 
+def broken_off(outcome: Outcome, factor: float) -> bool:
+    """Whether so many times the steps won more than a power law gives, or all that was learned at all."""
+    assert outcome.skills is not None
+    before, after = outcome.skills
+    return before < NOTHING or 1 - after <= factor**-STEEPEST * (1 - before)
+
+
+OTHERS = ("width", "depth", "batch-size", "dropout", "weight-decay")
+
+
+def _others(observations: Observations) -> list[Outcome]:
+    """Single changes that repair something else than the length."""
+    outcomes = observations.outcomes.values()
+    return [o for o in outcomes if len(o.experiment.changes) == 1 and o.experiment.changes[0].kind in OTHERS]
+
+
 def _late_fall(replay: Replay) -> float | None:
     losses = [value for value in replay.losses if value is not None]
     if len(losses) < 4 or len(losses) < len(replay.losses):
@@ -100,29 +133,30 @@ def _still_falls(replay: Replay) -> bool:
 
 # ------------------------------------------------------------------------------------------------- symptoms
 
-NOTHING = 0.05  # skill: five points of a hundred between a constant and perfection
-Z = 3.0
-
-
-def own_scores(observations: Observations, split: str = "validation") -> list[float | None]:
-    """The user's metric of every epoch, None where it was not finite."""
-    values = [row.metrics.get("score") for row in observations.epochs if row.split == split]
-    return [value if value is not None and math.isfinite(value) else None for value in values]
-
 
 @rule("not-learning")
 def not_learning(observations: Observations) -> Iterator[Finding | Experiment]:
-    """At the end neither training nor held-out part is better than a constant, beyond doubt of the examples scored."""
+    """At the end neither training nor held-out part is better than a constant.
+
+    What a constant scores is known where the user's metric is the copies' own. Of another metric only the loss tells:
+    it did not fall at all, and a copy learns nothing either, or learns what the user's loop does not. Where a constant
+    is (nearly) perfect, there is nothing to learn.
+    """
     scores = own_scores(observations) or own_scores(observations, "train")
     train = own_scores(observations, "train")
     replay = replayed(observations)
-    if not scores or replay is None or replay.chance is None:
-        return
-    margin = NOTHING * (1 - replay.chance)
-    if any(part and _above(part[-1], replay.chance, margin) for part in (scores, train)):
+    if not scores or replay is None or replay.chance is None or replay.chance > 1 - LEAST_GAIN:
         return
     gap = loop_gap(observations)
     in_loop = bool(gap and gap.loses_progress)
+    margin = NOTHING * (1 - replay.chance)
+    above = any(part and _above(part[-1], replay.chance, margin) for part in (scores, train))
+    if loss_fell(observations) is False:  # whatever the metric is
+        copied = any(_above(score, replay.chance, margin) for score in (replay.score, replay.train_score))
+        if (copied and not in_loop) or (above and measures_alike(observations)):
+            return
+    elif above or not measures_alike(observations):
+        return
     yield Finding(
         code="not-learning",
         severity="warning",
@@ -164,4 +198,4 @@ def slow(observations: Observations) -> Iterator[Finding | Experiment]:
     )
 
 
-__all__ = ["own_scores", "skill"]
+__all__ = ["NOTHING", "broken_off", "longer"]

@@ -240,6 +240,9 @@ def gradients_kept(observations: Observations) -> Iterator[Finding | Experiment]
     )
 
 
+# Cosine of the first steps together and minus the gradient of 128 examples before them: the steps' mean is along it,
+# and noise has no direction of its own. Some of the steps have to be as clear as this, and none the other way.
+OPPOSED = -0.3
 WRONG_WAY = -0.05  # cosine of step and −gradient: beyond what momentum, decay and rounding turn a step
 
 
@@ -250,12 +253,16 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
     A score that is to be high is maximised on purpose: then what is measured gets better, and nothing is told.
     """
     arriving = observations.series.get("loss-gradient").finite
+    descent = observations.series.get("first-descent").finite
     turned = len(arriving) >= 1 and all(value < 0 for value in arriving)
     maximizes = observations.optimizer is not None and any(
         group.get("maximize") is True for group in observations.optimizer.groups
     )
     directions = observations.series.get("step-direction").finite
     upwards = len(directions) >= FEW_SAMPLES and statistics.median(directions) < WRONG_WAY and not maximizes
+    if not arriving and len(descent) >= FEW_SAMPLES:  # no module makes the loss: it is seen from the way that was made
+        climbs = all(value < WRONG_WAY for value in descent[1:]) and min(descent) < OPPOSED
+        turned = climbs != (maximizes != upwards)
     signs = [turned, maximizes, upwards]
     if sum(signs) % 2 == 0:  # none, or two that cancel
         return
@@ -267,8 +274,10 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
         "backward() is called on the negative of the loss" if turned
         else "the optimiser maximises" if maximizes else "the optimiser steps along the gradient, not against it"
     )  # fmt: skip
-    value = arriving[-1] if turned else directions[-1] if directions else None
+    value = (arriving or descent)[-1] if turned else directions[-1] if directions else None
     what = "gradient that arrives at the loss" if turned else "cosine of step and −gradient"
+    if turned and not arriving:
+        what = "cosine of the first steps and minus the loss' gradient before them"
     last, wanted = (values[-1], f"below {values[0]:.4g}") if values else (None, "")
     yield Finding(
         code="loss-maximized",

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from netwright.diagnosis.experimenting import OVER, answer, change, experiment, proof, replayed
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.standing import (
+    USUAL,
     Standing,
     ask,
+    beside,
+    needed_beside_usual,
     reached,
     roots,
     standing,
     substantial,
-)
+)  # fmt: skip
 from netwright.observations import Experiment, Observations, Outcome
+from netwright.observations.experiments import Replay
 from netwright.records import Evidence, Finding, Remedy
 
 LOWER = tuple(
     experiment(change("learning-rate", factor), worth=worth, question=f"the learning rate ÷ {1 / factor:g}")
-    for factor, worth in ((0.1, 50.0), (0.01, 48.0))
+    for factor, worth in ((0.1, 50.0), (0.01, 48.0), (0.001, 47.5))
 )
 HIGHER = tuple(
     experiment(change("learning-rate", factor), worth=worth, question=f"the learning rate × {factor:g}")
-    for factor, worth in ((10.0, 52.0), (100.0, 51.0))
+    for factor, worth in ((10.0, 52.0), (100.0, 51.0), (1000.0, 50.5))
 )
 NEW_WEIGHTS = experiment(change("initialization", "auto"), worth=47.0, question="weights by He's and Xavier's rule")
 SCALED_INPUTS = experiment(change("standardize-inputs"), worth=55.0, question="standardised inputs")
@@ -38,15 +42,18 @@ USUAL_GAIN = 3.0  # times: weights whose scale is as near to a usual rule's are 
 CLOSE = 0.1  # skill below the aim up to which a rate counts as found
 FLAT = 0.1  # share of its first value by which a loss falls that has hardly begun to
 ROSE = 0.5  # share of its first value by which a loss is higher at the end: more than batches differ by
+# Norm of a step ÷ norm of the weights, beyond which lower rates are tried first: 1e-3 is usual, and a step of a tenth
+# has replaced the weights after ten.
+LONG_STEP = 0.1
+DEAD = 0.9  # share of a layer's units that no example wakes any more
 
 
 def tried_rates(observations: Observations, at: Standing) -> Experiment | list[Outcome]:
     """The rates that tell, in the order in which they are tried; an experiment where one is missing."""
-    replay = replayed(observations)
-    assert replay is not None
-    diverged = replay.score is None or _rose(replay.first_loss, replay.last_loss)
+    diverged = diverges(observations, replayed(observations))
     done: list[Outcome] = []
-    for direction in (LOWER,) if diverged else (HIGHER, LOWER):
+    both = (LOWER, HIGHER) if _steps_too_long(observations) else (HIGHER, LOWER)
+    for direction in (LOWER,) if diverged else both:
         for asked in direction:
             outcome = answer(observations, asked)
             if outcome is None:
@@ -75,8 +82,25 @@ def _flat(outcome: Outcome) -> bool:
     return 0 <= changed.first_loss - changed.last_loss < FLAT * abs(changed.first_loss)
 
 
-def _rose(first: float | None, last: float | None) -> bool:
-    return first is not None and (last is None or last > first + ROSE * abs(first))
+def diverges(observations: Observations, replay: Replay | None) -> bool:
+    """Whether the loss of a copy ends far above where it began: above what the untrained network, or one that knows
+    nothing, has on a batch."""
+    if replay is None:
+        return False
+    flight = observations.preflight
+    starts = [replay.first_loss] + ([flight.loss, flight.expected_loss] if flight is not None else [])
+    known = [value for value in starts if value is not None]
+    if replay.score is None or replay.last_loss is None:
+        return True
+    return bool(known) and replay.last_loss > max(known) + ROSE * abs(max(known))
+
+
+def _steps_too_long(observations: Observations) -> bool:
+    """The first steps replace the weights, or nearly all units of a layer have died since."""
+    ratios = observations.series.get("update-ratio").finite[:20]
+    dead = [observations.series.get("dead-units", layer) for layer in observations.series.layers("dead-units")]
+    died = any(len(series.finite) > 1 and series.finite[-1] >= DEAD > series.finite[0] for series in dead)
+    return died or bool(ratios and max(ratios) > LONG_STEP)
 
 
 def other_causes(observations: Observations, at: Standing) -> Iterator[Experiment]:
@@ -116,6 +140,8 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
         return
     best = max(tried, key=reached, default=None)
     if best is None or not substantial(best):
+        yield from _calmed(observations, tried)
+        yield from _among_several(observations)
         return
     if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
         yield NEW_WEIGHTS
@@ -126,7 +152,84 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     weights = answer(observations, NEW_WEIGHTS)
     known = weights is None or not weights.failed or not weights.failed.endswith(OVER)
     enough = reached(best) - at.skill >= EXPLAINS * (at.aim - at.skill)
-    yield _finding(observations, best, factor, nearer, blamed=known and enough and len(of_scale) == len(nearer))
+    # A scale that mends it makes the same rate too high: its steps go with the scale's square.
+    follows = bool(of_scale) and factor < 1
+    blamed = known and (enough or follows) and len(of_scale) == len(nearer)
+    yield _finding(observations, best, factor, nearer, blamed=blamed)
+
+
+def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Finding | Experiment]:
+    """The loss rises far above its start, and at a lower rate it does not, even if nothing is learned by then either.
+
+    Steps against the gradient that raise the loss are longer than the slope holds for (Nesterov 2004, 1.2.3: 2 / L).
+    """
+    if not diverges(observations, replayed(observations)):
+        return
+    calm = next((o for o in tried if o.changed is not None and not diverges(observations, o.changed)), None)
+    if calm is None or calm.baseline is None or calm.changed is None:
+        return
+    if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
+        yield NEW_WEIGHTS
+        return
+    weights = answer(observations, NEW_WEIGHTS)
+    drawn = weights is not None and weights.changed is not None and not diverges(observations, weights.changed)
+    factor = float(calm.experiment.changes[0].value)
+    rate = _rate(observations)
+    text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
+    last = [None if replay.last_loss is None else replay.last_loss for replay in (calm.baseline, calm.changed)]
+    shown = ["not finite" if value is None else f"{value:.3g}" for value in last]
+    yield Finding(
+        code="learning-rate-too-high", severity="note" if drawn else "warning", where="optimiser",
+        evidence=(
+            Evidence(what="learning rate", value=rate),
+            Evidence(what="loss at the end", value=last[0], expected=f"{shown[1]} at {text}"),
+        ),
+        expected=text, cause="steps so long that each raises the loss",
+        remedies=(Remedy(code="learning-rate", text=f"learning rate {text}", change=_recipe_rate(rate, factor)),),
+        confidence=0.5 if drawn else 0.85,
+        confirmed_by=f"{calm.experiment.question}: the loss ends at {shown[1]} instead of {shown[0]} "
+        f"({calm.changed.steps:,} steps)",
+        because_of="bad-initialization" if drawn else "",
+    )  # fmt: skip
+
+
+KEPT_RATE = change("usual-settings", {"without": "optimizer"})
+
+
+def _among_several(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Several faults hide each other: with all else as usual the rate is what is missing, and another one repairs."""
+    kept = experiment(KEPT_RATE, worth=46.0, question="all but optimiser and rate as usual")
+    needed = needed_beside_usual(observations, kept)
+    if isinstance(needed, Experiment):
+        yield needed
+        return
+    if not needed:
+        return
+    ground, usual = answer(observations, kept), answer(observations, USUAL)
+    assert ground is not None
+    high = diverges(observations, ground.changed) or _steps_too_long(observations)
+    for factor in (0.1, 0.01) if high else (10.0, 100.0):
+        named = f"÷ {1 / factor:g}" if high else f"× {factor:g}"
+        asked = experiment(
+            KEPT_RATE,
+            change("learning-rate", factor),
+            worth=45.0,
+            question=f"the learning rate {named}, all else as usual",
+        )
+        outcome = answer(observations, asked)
+        if outcome is None:
+            yield asked
+            return
+        gained = beside(outcome, ground, asked.question)
+        if gained is None or usual is None or not substantial(gained) or gained.skills is None:
+            continue
+        if gained.skills[1] - gained.skills[0] >= EXPLAINS * (reached(usual) - gained.skills[0]):
+            told = Outcome(
+                experiment=experiment(change("learning-rate", factor), question=asked.question),
+                **{name: getattr(gained, name) for name in gained.__struct_fields__ if name != "experiment"},
+            )
+            yield _finding(observations, told, factor, [], blamed=True)
+            return
 
 
 def _usual_weights(observations: Observations) -> bool:
@@ -146,7 +249,7 @@ def _finding(
     rate = _rate(observations)
     code = "learning-rate-too-high" if high else "learning-rate-too-low"
     text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
-    root = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    root = code_of(nearer)
     assert best.skills is not None
     return Finding(
         code=code,
@@ -165,12 +268,26 @@ def _finding(
     )
 
 
+def code_of(found: Sequence[Outcome]) -> str:
+    """The code of the cause that the first of these experiments mends; "" where there is none."""
+    for outcome in found[:1]:
+        part = outcome.experiment.changes[0]
+        lower = isinstance(part.value, float) and part.value < 1
+        if part.kind == "learning-rate":
+            return "learning-rate-too-high" if lower else "learning-rate-too-low"
+        if part.kind == "batch-size":
+            return "batch-too-large" if lower else "batch-too-small"
+        return CODE_OF.get(part.kind, "")
+    return ""
+
+
 CODE_OF = {
     "standardize-inputs": "input-not-normalized", "standardize-targets": "target-not-normalized",
     "initialization": "bad-initialization", "output": "wrong-output-activation", "loss": "loss-mismatch",
     "activation": "wrong-hidden-activation", "nonlinearity": "missing-nonlinearity", "train-all": "frozen-parameters",
     "drop-bad-rows": "bad-values", "same-preprocessing": "split-mismatch", "output-units": "output-size-mismatch",
-    "group-norm": "norm-batch-too-small",
+    "group-norm": "norm-batch-too-small", "width": "too-small", "depth": "too-deep", "dropout": "over-regularized",
+    "weight-decay": "weight-decay-too-high",
 }  # fmt: skip
 
 
@@ -218,4 +335,4 @@ def oscillating(observations: Observations) -> Iterator[Finding | Experiment]:
         )
 
 
-__all__ = ["CODE_OF", "HIGHER", "LOWER", "rates", "tried_rates"]
+__all__ = ["CODE_OF", "HIGHER", "LOWER", "code_of", "diverges", "rates", "tried_rates"]

@@ -5,10 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from netwright.diagnosis.experimenting import answer, change, experiment, loop_gap, proof, replayed, skill
+from netwright.diagnosis.experimenting import (
+    answer,
+    change,
+    experiment,
+    loop_gap,
+    own_scores,
+    proof,
+    replayed,
+    skill,
+)  # fmt: skip
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.length import own_scores
-from netwright.diagnosis.rules.rates import CODE_OF
+from netwright.diagnosis.rules.rates import code_of
 from netwright.diagnosis.standing import roots, standing, substantial, worth_a_finding
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
@@ -85,7 +93,7 @@ def _without(
     if not substantial(outcome):
         return
     nearer = [other for other in roots(observations, outcome) if _clearly(other, outcome)]
-    because = CODE_OF.get(nearer[0].experiment.changes[0].kind, "") if nearer else ""
+    because = code_of(nearer)
     yield Finding(
         code=code,
         severity="note" if because else "warning",

@@ -5,13 +5,12 @@ Where a copy can be trained, harm is measured; where none can, only what is far 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.fitting import classes_by_distance, mended
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.standing import LEAST_GAIN, standing, substantial
+from netwright.diagnosis.standing import LEAST_GAIN, NEEDED, beside, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.data import ArrayFacts
 from netwright.observations.experiments import Change
@@ -22,7 +21,6 @@ from netwright.records import Evidence, Finding, Remedy, Severity
 USUAL_RMS = (0.05, 2.5)
 USUAL_SPREAD = 10.0  # largest / median rms of a feature: the Hessian's eigenvalues spread with its square
 USUAL_OFFSET = 3.0  # length of the mean / of the deviations: one eigenvalue is 1 + 9 times as large as the others
-NEEDED = 0.5  # of what usual settings win, what is lost without one that is needed
 EXTREME = 10.0  # times beyond those: said aloud without an experiment, where no norm layer comes first
 
 
@@ -85,7 +83,9 @@ def _scale(
                 return
             shown = asked
     harmful = shown is not None and not shown.failed
-    unproved = loud and (at is None or shown is not None or _hopeless(observations))
+    # What is ten times beyond the usual is told of a training that does worse than it could, even where the proof
+    # fails: other faults hide what it costs, and a rate that was chosen for it goes wrong without it.
+    unproved = loud and (at is None or at.suspicious or _hopeless(observations))
     severity: Severity = "warning" if harmful or unproved else "note"
     yield Finding(
         code=code, severity=severity, where=where,
@@ -143,7 +143,7 @@ def _hurts(observations: Observations, mend: Change, worth: float, question: str
                 return
         found, ground = answer(observations, both), None if alone is None else answer(observations, alone)
         failed = next((outcome for outcome in (found, ground) if outcome is not None and outcome.failed), failed)
-        gained = found if alone is None else _beside(found, ground, text)
+        gained = found if alone is None else beside(found, ground, text)
         if gained is None or not substantial(gained) or gained.skills is None or found is None:
             continue
         own = found.skills[0] if found.skills is not None else 0.0
@@ -152,19 +152,6 @@ def _hurts(observations: Observations, mend: Change, worth: float, question: str
             return
     if failed is not None:
         yield failed
-
-
-def _beside(both: Outcome | None, alone: Outcome | None, question: str) -> Outcome | None:
-    """What the change adds where the same is mended on both sides."""
-    if both is None or alone is None or both.skills is None or alone.skills is None:
-        return None
-    gain = (both.gain or 0.0) - (alone.gain or 0.0)
-    noise = math.hypot(both.noise or 0.0, alone.noise or 0.0)
-    asked = experiment(*both.experiment.changes, question=question)
-    return Outcome(
-        experiment=asked, baseline=alone.changed, changed=both.changed, gain=gain, noise=noise, better=gain > 3 * noise,
-        seconds=both.seconds, seeds=both.seeds, skills=(alone.skills[1], both.skills[1]),
-    )  # fmt: skip
 
 
 def _odd_inputs(inputs: ArrayFacts) -> list[str]:

@@ -58,7 +58,9 @@ def _lost(observations: Observations) -> bool:
     """
     initial = observations.initial
     stack = [layer for layer in initial.layers if layer.weight] if initial else []
-    norms = [layer.gradient_norm for layer in stack if layer.gradient_norm]
+    if any(layer.weight is not None and layer.weight.constant for layer in stack):
+        return False  # weights that hand nothing on
+    norms = [layer.gradient_norm for layer in stack if layer.gradient_norm is not None]
     varied = stack[-1].varied if stack else None
     return (len(norms) > 1 and norms[0] <= VANISHED * norms[-1]) or (varied is not None and varied <= VANISHED)
 
