@@ -35,6 +35,7 @@ PASSES: dict[str, str | dict[str, str]] = {
     "prune": {"channels": "prune", "weights": "masks"},
     "slim": "slim",
     "group": "group",
+    "lowrank": "lowrank",
 }
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import fusion, parametrize
 
 from netwright.errors import NetworkError
+from netwright.nn.lowrank import BTLinear, TTLinear
 from netwright.records import Surgery
 
 
@@ -87,7 +88,7 @@ REPLACEMENTS: dict[str, Callable[..., nn.Module]] = {
     "BatchNorm1d": nn.BatchNorm1d, "BatchNorm2d": nn.BatchNorm2d, "GroupNorm": nn.GroupNorm, "LayerNorm": nn.LayerNorm,
     "ReLU": nn.ReLU, "LeakyReLU": nn.LeakyReLU, "ELU": nn.ELU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Tanh": nn.Tanh,
     "Sigmoid": nn.Sigmoid, "Dropout": nn.Dropout, "Flatten": nn.Flatten, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
-    "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d,
+    "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d, "TTLinear": TTLinear, "BTLinear": BTLinear,
 }  # fmt: skip
 
 

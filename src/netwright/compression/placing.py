@@ -1,0 +1,86 @@
+"""Which layers a pass may exchange, and a surgery done with the values that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from netwright.compression.passes import Context
+from netwright.errors import NetworkError, UsageError, nearest
+from netwright.nn.surgery import operate
+from netwright.records import Surgery
+
+
+def exchangeable(network: nn.Module, kinds: Sequence[type[nn.Module]]) -> Iterator[tuple[str, nn.Module]]:
+    """Layers of exactly these kinds that stand in one place alone and share no parameter.
+
+    A subclass may do anything with its weight, and so may a module that reads another's (the projection of PyTorch's
+    attention is such a subclass).
+    """
+    places: dict[int, int] = {}
+    for _, module in network.named_modules(remove_duplicate=False):
+        places[id(module)] = places.get(id(module), 0) + 1
+    owners: dict[int, int] = {}
+    for module in network.modules():
+        for parameter in module.parameters(recurse=False):
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    for name, module in network.named_modules():
+        if name and type(module) in kinds and places[id(module)] == 1:
+            padded = getattr(module, "padding_mode", "zeros") == "zeros"
+            if padded and all(owners[id(each)] == 1 for each in module.parameters(recurse=False)):
+                yield name, module
+
+
+def chosen(
+    where: str, network: nn.Module, kinds: Sequence[type[nn.Module]], names: Sequence[str]
+) -> list[tuple[str, nn.Module]]:
+    """The exchangeable layers, or those of them that are named. Raises ``UsageError`` for a name that is none."""
+    known = dict(exchangeable(network, kinds))
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"compress: {where}: layers", repr(name),
+                f"a layer that can be exchanged ({', '.join(list(known)[:6])}{', …' * (len(known) > 6)})",
+                nearest(name, known) or "",
+            )  # fmt: skip
+    return [(name, module) for name, module in known.items() if not names or name in names]
+
+
+def in_order(network: nn.Module, context: Context, kinds: tuple[type[nn.Module], ...]) -> list[str]:
+    """Names of the modules of these kinds in the order they run; those that never run are left out."""
+    names = (operation.module for operation in context.graph(network).operations)
+    return [name for name in dict.fromkeys(names) if name and isinstance(network.get_submodule(name), kinds)]
+
+
+def operated(network: nn.Module, surgery: Surgery, values: Mapping[str, Tensor]) -> None:
+    """Do the surgery and give the module that comes of it its values, in the type and place of the old one's."""
+    old = network.get_submodule(surgery.module)
+    like = next(iter(old.parameters()), None)
+    training = old.training
+    operate(network, surgery)
+    new = network.get_submodule(surgery.module)
+    if like is not None:
+        new.to(device=like.device)
+        if like.dtype != torch.float32:
+            new.to(dtype=like.dtype)
+    state = new.state_dict()
+    with torch.no_grad():
+        for name, tensor in values.items():
+            state[name].copy_(tensor.reshape(state[name].shape))
+    new.train(training)
+
+
+def attempted(network: nn.Module, context: Context, surgery: Surgery, values: Mapping[str, Tensor]) -> str:
+    """Do the surgery; where the network does not run afterwards the old module is put back. Why, or nothing."""
+    parent, _, last = surgery.module.rpartition(".")
+    holder = network.get_submodule(parent)
+    old = getattr(holder, last)
+    try:
+        operated(network, surgery, values)
+        context.graph(network)
+    except (NetworkError, AttributeError, TypeError, RuntimeError) as error:
+        setattr(holder, last, old)
+        return f"{surgery.module} stays: the network does not run without it ({str(error).splitlines()[0]})"
+    return ""
