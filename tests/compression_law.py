@@ -23,7 +23,7 @@ class CrossEntropy:
 
 
 def context(shape: tuple[int, ...], outputs: int = 10, examples: int = 64, seed: int = 0, **fields: Any) -> Context:
-    """Learnable data: a class is a random pattern plus noise. Healing is Adam at 1e-3, four batches an epoch."""
+    """Learnable data: a class is a random pattern plus noise. Healing is Adam at 1e-2, four batches an epoch."""
     drawn = torch.Generator().manual_seed(seed)
     centres = torch.randn(outputs, *shape, generator=drawn)
     targets = torch.arange(examples) % outputs
@@ -35,7 +35,7 @@ def context(shape: tuple[int, ...], outputs: int = 10, examples: int = 64, seed:
             yield Batch((inputs[piece],), targets[piece], torch.arange(examples)[piece])
 
     def heal(network: nn.Module, epochs: int, distil: Distil | None = None, hook: Hook | None = None) -> None:
-        optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+        optimizer = torch.optim.Adam(network.parameters(), 1e-2)
         network.train()
         steps = [batch for _ in range(epochs) for batch in batches()]
         for number, batch in enumerate(steps, 1):
@@ -46,7 +46,7 @@ def context(shape: tuple[int, ...], outputs: int = 10, examples: int = 64, seed:
             loss.backward()
             optimizer.step()
             if hook is not None:
-                hook(At(number, len(steps), 1e-3))
+                hook(At(number, len(steps), 1e-2))
         network.eval()
 
     def metrics(network: nn.Module) -> dict[str, float]:

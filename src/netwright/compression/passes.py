@@ -132,6 +132,13 @@ class Context:
             return batch
         raise DataError("calibration", "an empty training part", "at least one example")
 
+    def loss(self, outputs: Any, targets: torch.Tensor) -> torch.Tensor:
+        """The run's own."""
+        if self.objective is None:
+            raise DataError("loss", "no objective", "the run's own")
+        found: torch.Tensor = self.objective.loss(outputs, targets)
+        return found
+
     def heal(self, network: nn.Module, epochs: int, distil: Distil | None = None, hook: Hook | None = None) -> None:
         """Train the network in place for some epochs by the run's recipe; ``distil`` rules over the chain's own."""
         if self.training is None:
@@ -220,7 +227,7 @@ def _example(name: str, kind: str, module: str) -> str:
 
 def _options(where: str, kind: type[PassOptions], value: str, listed: str) -> PassOptions:
     fields = kind.__struct_fields__
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     given: dict[str, Any] = {}
     if value:
         if not fields:

@@ -15,6 +15,9 @@ from torch.nn.utils import fusion, parametrize
 
 from netwright.errors import NetworkError
 from netwright.nn.lowrank import BTLinear, TTLinear
+from netwright.nn.zoo.blocks import Shuffle
+from netwright.nn.zoo.resnet import PaddedShortcut
+from netwright.nn.zoo.vit import Attention
 from netwright.records import Surgery
 
 
@@ -50,36 +53,88 @@ def _put(network: nn.Module, name: str, module: nn.Module) -> None:
 
 
 def _resize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
-    """Other widths: every named tensor gets its shape, and the module's own bookkeeping follows."""
+    """Other widths: every named tensor gets its shape, and the module's own bookkeeping follows.
+
+    ``arguments`` are the numbers in the module's code that change too (``NUMBERS``). A parameter that other modules
+    share stays shared.
+    """
+    touched = {id(module): module}
     for name, shape in surgery.shapes.items():
-        old = getattr(module, name)
-        new = torch.zeros(shape, dtype=old.dtype, device=old.device)
+        old = getattr(module, name, None)
+        if (name not in module._parameters and name not in module._buffers) or not isinstance(old, torch.Tensor):
+            what = "a computed tensor" if isinstance(old, torch.Tensor) else "no such tensor"
+            raise NetworkError(f"{surgery.module}.{name}", what, "a parameter or buffer of the module's own")
+        new: torch.Tensor = torch.zeros(shape, dtype=old.dtype, device=old.device)
         if isinstance(old, nn.Parameter):
-            setattr(module, name, nn.Parameter(new, requires_grad=old.requires_grad))
-        else:
-            module.register_buffer(name, new)
+            new = nn.Parameter(new, requires_grad=old.requires_grad)
+        for other in list(network.modules()):
+            for own in [*other._parameters, *other._buffers]:
+                if getattr(other, own) is old:
+                    setattr(other, own, new)
+                    touched[id(other)] = other
+    for other in touched.values():
+        _keep_books(other, surgery.module)
+    for name, value in surgery.arguments.items():
+        if name not in _numbers_of(module):
+            known = ", ".join(_numbers_of(module)) or "none"
+            raise NetworkError(
+                surgery.module, f"the number {name!r}", f"one that a {type(module).__name__} has: {known}"
+            )
+        if type(value) is not int or value < 0:
+            raise NetworkError(f"{surgery.module}: {name}", repr(value), "a whole number")
+        setattr(module, name, value)
+    if isinstance(module, nn.modules.conv._ConvNd):
+        _keep_books(module, surgery.module)  # with the groups it has now
+    if not surgery.shapes and not surgery.arguments:
+        raise NetworkError(surgery.module, "neither shapes nor numbers", "something to resize")
+
+
+# Numbers in a module's code that no tensor's shape tells, and that change with its channels.
+NUMBERS: tuple[tuple[type[nn.Module], tuple[str, ...]], ...] = (
+    (nn.modules.conv._ConvNd, ("groups",)),
+    (nn.GroupNorm, ("num_groups",)),
+    (nn.ChannelShuffle, ("groups",)),
+    (Shuffle, ("groups",)),
+    (PaddedShortcut, ("more",)),
+    (Attention, ("heads",)),
+)
+
+
+def _numbers_of(module: nn.Module) -> tuple[str, ...]:
+    return next((names for kind, names in NUMBERS if isinstance(module, kind)), ())
+
+
+def _keep_books(module: nn.Module, where: str) -> None:
+    """The sizes that PyTorch's modules note beside their tensors. A module of other making has none that are known."""
     weight: Any = getattr(module, "weight", None)
     match module:
         case nn.Linear():
             module.out_features, module.in_features = weight.shape
         case nn.modules.conv._ConvTransposeNd():
-            module.groups = int(surgery.arguments.get("groups", module.groups))
             module.in_channels, module.out_channels = weight.shape[0], weight.shape[1] * module.groups
         case nn.modules.conv._ConvNd():
-            module.groups = int(surgery.arguments.get("groups", module.groups))
             module.out_channels, module.in_channels = weight.shape[0], weight.shape[1] * module.groups
         case nn.modules.batchnorm._NormBase():
-            module.num_features = len(module.running_mean if weight is None else weight)  # type: ignore[arg-type]
-        case nn.Embedding():
+            sizes = [tensor for tensor in (weight, module.bias, module.running_mean) if tensor is not None]
+            module.num_features = len(sizes[0]) if sizes else module.num_features
+        case nn.GroupNorm():
+            module.num_channels = len(weight)
+        case nn.LayerNorm() | nn.RMSNorm():
+            module.normalized_shape = tuple(weight.shape)
+        case nn.Embedding() | nn.EmbeddingBag():
             module.num_embeddings, module.embedding_dim = weight.shape
         case nn.PReLU():
             module.num_parameters = len(weight)
-        case _:
+        case nn.RNNBase():
+            first, second = module.get_parameter("weight_ih_l0"), module.get_parameter("weight_hh_l0")
+            module.input_size, module.hidden_size = first.shape[1], second.shape[1]
+        case nn.RNNCellBase():
+            module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
+        case _ if type(module).__module__.startswith("torch.") and not _numbers_of(module):
             raise NetworkError(
-                surgery.module,
-                f"a {type(module).__name__}",
-                "a module that can be resized (linear, convolution, batch norm, embedding, PReLU)",
-            )
+                where, f"a {type(module).__name__}",
+                "a module that can be resized (linear, convolution, norm, embedding, PReLU, recurrent, one's own)",
+            )  # fmt: skip
 
 
 # Kinds that `replace` may put into a network: a closed list, so that a stranger's file can name nothing else.
@@ -147,7 +202,7 @@ def _fold(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
 
 
 class Masked(nn.Module):
-    """A parametrization that keeps zeros at zero: the weight times a fixed mask of its shape."""
+    """A parametrization that keeps zeros at zero: the weight times a fixed mask (bool) of its shape."""
 
     def __init__(self, mask: torch.Tensor) -> None:
         super().__init__()
@@ -160,7 +215,7 @@ class Masked(nn.Module):
 def _mask(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
     """A fixed mask on a tensor (``arguments["tensor"]``, default ``weight``); its values come with the weights."""
     name = str(surgery.arguments.get("tensor", "weight"))
-    parametrize.register_parametrization(module, name, Masked(torch.ones_like(getattr(module, name))))
+    parametrize.register_parametrization(module, name, Masked(torch.ones_like(getattr(module, name), dtype=torch.bool)))
 
 
 def _parametrize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
