@@ -16,8 +16,10 @@ import torch
 
 from netwright import files, workbench
 from netwright.data.opening import open_source
+from netwright.diagnosis import judging
 from netwright.errors import RunError
 from netwright.recipe import Recipe, override
+from netwright.reporting import page
 from netwright.runs import RunDirectory
 
 torch.set_num_threads(1)
@@ -36,6 +38,8 @@ RECIPE = override(
 def warm_up() -> None:
     """Import what a training imports on its way, so that every fork has it; no backward pass before a fork."""
     open_source(RECIPE.data)
+    page._template()
+    judging.load_rules()
     layer = torch.nn.Linear(1, 1)
     layer.weight.grad = torch.zeros(1, 1)
     torch.optim.AdamW(layer.parameters()).step()

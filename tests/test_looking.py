@@ -17,7 +17,7 @@ from netwright.workbench import train
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = override(Recipe(), {
         "data.source": "digits", "data.limit": 120, "train.epochs": 1, "network.name": "small_resnet",
-        "network.width": 4, "train.threads": 1,
+        "network.width": 4, "train.threads": 1, "watch.confirm": 0,
     })  # fmt: skip
     return train(recipe, folder=tmp_path_factory.mktemp("runs")).directory
 

@@ -25,6 +25,7 @@ from netwright.workbench import Run
 def trained(folder: Path, source: str, **settings: Any) -> Run:
     """A small run; settings with ``__`` for the dot."""
     small = {"train.epochs": 2, "network.name": "mlp", "network.width": 8, "train.threads": 1, "data.source": source}
+    small["watch.confirm"] = 0
     recipe = override(Recipe(), small | {key.replace("__", "."): value for key, value in settings.items()})
     return workbench.train(recipe, folder=folder, shown=Progress(quiet=True))
 

@@ -37,7 +37,7 @@ from netwright.watching.undisturbed import undisturbed
 
 # The watch gets so much of the training part as the network sees it, evenly drawn: enough to judge scales and labels by
 # and to try suspicions on, and a small share of what a training takes in memory.
-MOST_BYTES, FEWEST = 16_000_000, 512
+MOST_BYTES, FEWEST = {"train": 16_000_000, "validation": 8_000_000}, 512
 GLANCE_SECONDS, GLANCE_SHARE = 2.0, 0.005  # between two judgements: the least, and the share of the time for judging
 # For experiments: so many times what the training took, because whole copies tell most, and the least, however short
 # it was.
@@ -205,7 +205,7 @@ def _sample(
     whole = examples.parts[part]
     place = next((parameter.device for parameter in job.network.parameters()), torch.device("cpu"))
     one = next(iter(building.batches(recipe, _only(examples, part, np.arange(1)), part, place).epoch(0)))
-    most = max(FEWEST, MOST_BYTES // max(1, one.inputs[0].numel() * one.inputs[0].element_size()))
+    most = max(FEWEST, MOST_BYTES[part] // max(1, one.inputs[0].numel() * one.inputs[0].element_size()))
     rows = np.unique(np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(np.int64))
     seen = one.inputs[0].new_empty((len(rows), *one.inputs[0].shape[1:]))
     labels: list[torch.Tensor] = []

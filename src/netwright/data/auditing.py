@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ SAMPLED_VALUES = 1 << 21  # numbers in the sample at most
 HASHED = 200_000  # rows of each part that are compared for copies
 COMPARED = 2000  # rows a part whose distributions are compared
 COMPARED_FEATURES = 512
+PIECE = 1 << 18  # numbers that are in double precision at once
 SHOWN_ROWS = 10
 MOST_DISTINCT = 1000
 APART = 0.5  # Kolmogorov–Smirnov distance of distributions that are called apart: half of one lies beyond the other
@@ -194,28 +196,66 @@ def _facts(array: Array, sampled: Array) -> ArrayFacts:
         return ArrayFacts(**about)
     bad = _non_finite(array)
     about |= {"non_finite": len(bad), "non_finite_rows": tuple(int(row) for row in bad[:SHOWN_ROWS])}
-    columns = by_feature(sampled).astype(np.float64)
-    finite = np.isfinite(columns)
-    if not finite.all():
-        columns = np.where(finite, columns, np.nan)
-    kept = columns[finite]
-    if kept.size == 0:
+    seen = _moments(sampled)
+    some = seen.counted > 0
+    if not some.any():
         return ArrayFacts(**about)
-    with np.errstate(all="ignore"):
-        columns = columns[:, finite.any(0)]
-        mean, deviation = np.nanmean(columns, 0), np.nanstd(columns, 0)
-        rms = np.sqrt(np.nanmean(columns**2, 0))
+    count, mean, deviation, rms = (values[some] for values in (seen.counted, seen.mean, seen.deviation, seen.rms))
     constant = deviation <= 1e-9 * np.maximum(np.abs(mean), 1e-30)
-    varying = ~constant
-    few = np.unique(kept[:: max(1, kept.size // 100_000)])
+    share = count / count.sum()
+    middle = float(share @ mean)
+    few = np.unique(_few_values(sampled))
     return ArrayFacts(
         **about,
-        minimum=float(kept.min()), maximum=float(kept.max()), mean=float(kept.mean()), deviation=float(kept.std()),
-        rms=float(np.sqrt((kept**2).mean())), feature_mean=_three(mean), feature_deviation=_three(deviation),
-        feature_rms=_three(rms), features=columns.shape[1], constant_features=int(constant.sum()),
-        offset=float(np.linalg.norm(mean) / np.linalg.norm(deviation)) if varying.any() else None,
+        minimum=float(seen.minimum[some].min()), maximum=float(seen.maximum[some].max()), mean=middle,
+        deviation=float(np.sqrt(share @ (deviation**2 + (mean - middle) ** 2))), rms=float(np.sqrt(share @ rms**2)),
+        feature_mean=_three(mean), feature_deviation=_three(deviation), feature_rms=_three(rms),
+        features=len(mean), constant_features=int(constant.sum()),
+        offset=float(np.linalg.norm(mean) / np.linalg.norm(deviation)) if not constant.all() else None,
         distinct=min(len(few), MOST_DISTINCT), whole=bool((few == np.round(few)).all()),
     )  # fmt: skip
+
+
+class Moments(NamedTuple):
+    """Of every feature's finite values; NaN where there is none."""
+
+    counted: Array
+    mean: Array
+    deviation: Array
+    rms: Array
+    minimum: Array
+    maximum: Array
+
+
+def _moments(array: Array) -> Moments:
+    """In two passes over pieces in double precision: the whole in doubles would be eight times a picture's memory."""
+
+    def pieces() -> Iterator[Array]:
+        step = max(1, PIECE // max(1, array[:1].size))
+        for start in range(0, len(array), step):
+            piece = by_feature(array[start : start + step]).astype(np.float64)
+            yield np.where(np.isfinite(piece), piece, np.nan) if array.dtype.kind in "fc" else piece
+
+    features = by_feature(array[:1]).shape[1]
+    counted, total, squares, apart = (np.zeros(features) for _ in range(4))
+    low, high = np.full(features, np.inf), np.full(features, -np.inf)
+    with np.errstate(all="ignore"):
+        for piece in pieces():
+            counted += (piece == piece).sum(0)
+            total += np.nansum(piece, 0)
+            squares += np.nansum(piece**2, 0)
+            low, high = np.fmin(low, np.fmin.reduce(piece, 0)), np.fmax(high, np.fmax.reduce(piece, 0))
+        mean = total / counted
+        for piece in pieces():
+            apart += np.nansum((piece - mean) ** 2, 0)
+        return Moments(counted, mean, np.sqrt(apart / counted), np.sqrt(squares / counted), low, high)
+
+
+def _few_values(array: Array) -> Array:
+    """At most about 100,000 finite values from all over the array."""
+    flat = array.reshape(-1)
+    some: Array = flat[:: max(1, flat.size // 100_000)].astype(np.float64)
+    return some[np.isfinite(some)]
 
 
 def _three(values: Array) -> tuple[float, float, float]:
@@ -239,7 +279,7 @@ def _shift(train: Array, validation: Array) -> Shift | None:
     a, b = by_feature(train), by_feature(validation)
     if a.shape[1] != b.shape[1] or a.dtype.kind not in "biuf" or b.dtype.kind not in "biuf":
         return None
-    a, b = (_thinned(_finite_rows(part.astype(np.float64)), COMPARED) for part in (a, b))
+    a, b = (_finite_rows(_thinned(part, COMPARED).astype(np.float64)) for part in (a, b))
     if len(a) < 2 or len(b) < 2:
         return None
     examples = min(len(b), len(validation))

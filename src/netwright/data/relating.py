@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ Array = npt.NDArray[Any]
 TRAINED = 2000  # rows that the learners see
 TESTED = 1000
 LEAST = 60  # rows without which nothing can be said
+PIECE = 1 << 18  # numbers that are in double precision at once
 PROJECTED = 128  # random directions that stand for more features (Johnson & Lindenstrauss 1984)
 NEIGHBOURS = 5
 RIDGE = 1e-2  # of the mean power of the features
@@ -34,21 +36,24 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
     make = np.random.default_rng(seed)
     rows = make.permutation(len(labels))[: TRAINED + TESTED]
     half = min(TRAINED, 2 * len(rows) // 3)
-    x = inputs[rows].reshape(len(rows), -1).astype(np.float64)
+    x = inputs[rows].reshape(len(rows), -1)
     y = labels[rows]
     kept: Array = np.asarray(np.isfinite(x).all(1))
     if y.dtype.kind == "f":
         kept &= np.isfinite(y)
-    x, y, half = x[kept], y[kept], int(kept[:half].sum())
-    if len(y) < LEAST or len(np.unique(y)) < 2:
+    if not kept.all():
+        x, y, half = x[kept], y[kept], int(kept[:half].sum())
+    if not half or len(y) < LEAST or len(np.unique(y)) < 2:
         return None
-    deviation = x[:half].std(0)
+    mean = x[:half].mean(0, dtype=np.float64)
+    deviation = np.sqrt(sum(((piece - mean) ** 2).sum(0) for piece in _pieces(x[:half])) / half)
     varying = deviation > 1e-12
     if not varying.any():
         return None
-    x = (x[:, varying] - x[:half, varying].mean(0)) / deviation[varying]
-    if x.shape[1] > PROJECTED:
-        x = x @ (make.standard_normal((x.shape[1], PROJECTED)) / np.sqrt(PROJECTED))
+    directions = np.diag(1 / deviation[varying])
+    if len(directions) > PROJECTED:
+        directions = make.standard_normal((len(directions), PROJECTED)) / np.sqrt(PROJECTED) / deviation[varying, None]
+    x = np.concatenate([(piece[:, varying] - mean[varying]) @ directions for piece in _pieces(x)])
     train, test, known, asked = x[:half], x[half:], y[:half], y[half:]
     classes = task == "classification"
     found: list[tuple[float, float, float, str]] = []
@@ -62,6 +67,13 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
         learner=name, score=score, chance=chance, z=z, trained=half, tested=len(asked),
         learners=tuple(item[-1] for item in found),
     )  # fmt: skip
+
+
+def _pieces(rows: Array) -> Iterator[Array]:
+    """In double precision one after the other: the whole would be eight times a picture's memory."""
+    step = max(1, PIECE // max(1, rows[:1].size))
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step].astype(np.float64)
 
 
 def _labels(targets: Array, task: str, form: str) -> Array | None:
@@ -96,8 +108,11 @@ def _ranks(values: Array) -> Array:
 
 
 def _neighbours(train: Array, known: Array, test: Array, classes: bool) -> Array:
-    distance = (test**2).sum(1)[:, None] + (train**2).sum(1)[None] - 2 * test @ train.T
-    near = np.argpartition(distance, min(NEIGHBOURS, len(train) - 1), axis=1)[:, :NEIGHBOURS]
+    length = (train**2).sum(1)
+    near = np.concatenate([  # in pieces: all distances at once are 16 MB, and two more of them on the way
+        np.argpartition(length - 2 * asked @ train.T, min(NEIGHBOURS, len(train) - 1), axis=1)[:, :NEIGHBOURS]
+        for asked in np.array_split(test, 1 + len(test) * len(train) // PIECE)
+    ])  # fmt: skip
     if not classes:
         mean: Array = known[near].mean(1)
         return mean
