@@ -113,8 +113,28 @@ def measures_alike(observations: Observations) -> bool:
     return abs(own - replay.score) <= max(SAME_MEASURE * (1 - floor), 4 * replay.uncertainty)
 
 
+def constant_loss(observations: Observations) -> float | None:
+    """The loss of the best constant answer on the training part: the entropy of the classes' shares in nats, or the
+    variance of the targets. None where the loss was not recognised as one of which that is known."""
+    loss, data, flight = observations.loss, observations.data, observations.preflight
+    if loss is None or data is None or flight is None or loss.reduction != "mean":
+        return None
+    columns = flight.output_shape[1] if len(flight.output_shape) > 1 else 1
+    counts = [count for count in data.class_counts if count]
+    if data.task == "classification" and counts and len(flight.output_shape) <= 2:
+        entropy = -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
+        several = loss.form in ("softmax", "log-likelihood", "cross-entropy") and columns >= len(counts)
+        two = loss.form in ("sigmoid", "binary-cross-entropy") and columns == 1 and len(counts) == 2
+        return entropy if several or two else None
+    targets = data.targets
+    if data.task == "regression" and loss.form == "squared" and targets is not None and math.prod(targets.shape) == 1:
+        return targets.deviation**2 if targets.deviation else None
+    return None
+
+
 def loss_fell(observations: Observations) -> bool | None:
-    """Whether the user's own loss went down at all; None where too little was seen of it."""
+    """Whether the user's own loss went down, and below that of the best constant where this is known; None where too
+    little was seen of it."""
     values = observations.series.get("loss").values
     if any(value is None or not math.isfinite(value) for value in values):
         return False
@@ -124,7 +144,8 @@ def loss_fell(observations: Observations) -> bool | None:
     first, last = _mean(values[:tenth]), _mean(values[-tenth:])
     assert first is not None
     assert last is not None
-    return last < first - FALLEN * abs(first)
+    constant = constant_loss(observations)
+    return last < first - FALLEN * abs(first) and (constant is None or last < (1 - FALLEN) * constant)
 
 
 # The share of the plain loop's progress in loss that the user's own loop makes; another order of the examples does not

@@ -14,6 +14,7 @@ from netwright.observations import Experiment, Observations
 from netwright.records import Finding, Record
 
 _WARNED: set[str] = set()  # rules that failed in this process
+OUTCOMES = ("not-learning", "slow-convergence", "plateau")  # what a run comes to, whatever the cause
 SEVERITIES = {"error": 0, "warning": 1, "note": 2}
 
 
@@ -61,6 +62,7 @@ def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -
                 found.append(answer)
                 told.add(answer.code)
         checked += [code for code in codes if code not in told and _name(rule) not in failed]
+    found = [_rooted(finding, found) for finding in found]
     there = seen(observations)
     needs = {code: entry.needs for code, entry in catalogue.entries().items()}
     lacking = {code: tuple(need for need in needs.get(code, ()) if need not in there) for code in checked}
@@ -110,6 +112,24 @@ def _answers(rule: Rule, observations: Observations, failed: dict[str, str]) -> 
             _WARNED.add(name)
             warnings.warn(f"netwright: {name} failed: {failed[name]}", stacklevel=2)
         return []
+
+
+def _rooted(finding: Finding, found: list[Finding]) -> Finding:
+    """How a run looks as a whole follows from the surest cause that was found, if its own rule names none."""
+    if finding.because_of or finding.code not in OUTCOMES:
+        return finding
+    entries = catalogue.entries()
+    causes = [
+        other for other in found
+        if other.severity != "note" and not other.because_of and other.code in entries
+        and entries[other.code].kind == "cause"
+    ]  # fmt: skip
+    if not causes:
+        return finding
+    root = min(
+        causes, key=lambda other: (not telling.is_confirmed(other), SEVERITIES[other.severity], -other.confidence)
+    )
+    return Finding.from_dict(finding.to_dict() | {"because_of": root.code})
 
 
 def _silenced(finding: Finding, reason: str) -> Finding:

@@ -71,6 +71,17 @@ def standing(observations: Observations) -> Standing | Experiment | None:
     return Standing(own, aim, worth_a_finding(own, aim))
 
 
+def possible(observations: Observations, at: Standing) -> float:
+    """The best skill that was seen, of whatever learner or change; the aim may be perfection, where nothing is held
+    out."""
+    outcome = answer(observations, REPLAY)
+    replay = outcome.baseline if outcome is not None else None
+    known = [at.skill, *(reached(other) for other in observations.outcomes.values())]
+    if outcome is not None and replay is not None and outcome.reference is not None:
+        known.append(skill(outcome.reference, replay.chance))
+    return min(at.aim, max(known))
+
+
 def worth_a_finding(before: float, after: float) -> bool:
     """Whether a gain in skill is a fault repaired (and not tuning)."""
     if after - before >= LARGE_GAIN and before <= HALF * after:

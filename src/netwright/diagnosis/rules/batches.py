@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules.rates import code_of, tried_rates
-from netwright.diagnosis.standing import reached, roots, standing, substantial
+from netwright.diagnosis.standing import LEAST_GAIN, reached, roots, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
 
@@ -100,7 +100,8 @@ def whole_batch_optimizers(observations: Observations) -> Iterator[Finding | Exp
     if outcome is None:
         yield ADAM
         return
-    wins = substantial(outcome)
+    # Known by theory to be wrong: any gain beyond the noise that can be felt says that it is so here.
+    wins = bool(outcome.better and outcome.skills and outcome.skills[1] - outcome.skills[0] >= LEAST_GAIN)
     yield Finding(
         code="wrong-optimizer-for-batch",
         severity="warning" if wins else "note",

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 
 from netwright.diagnosis.experimenting import OVER, answer, change, experiment, proof, replayed
 from netwright.diagnosis.registry import rule
+from netwright.diagnosis.rules.scales import extreme_inputs
 from netwright.diagnosis.standing import (
     USUAL,
     Standing,
     ask,
     beside,
     needed_beside_usual,
+    possible,
     reached,
     roots,
     standing,
@@ -128,7 +130,7 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     if isinstance(at, Experiment):
         yield at
         return
-    if at is None or not at.suspicious:
+    if at is None or not (at.suspicious or diverges(observations, replayed(observations))):
         return
     missing = [asked for asked in other_causes(observations, at) if asked is not NEW_WEIGHTS]
     for asked in ask(observations, *missing):
@@ -151,11 +153,25 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     of_scale = [o for o in nearer if o.experiment.changes[0].kind in ("standardize-inputs", "standardize-targets")]
     weights = answer(observations, NEW_WEIGHTS)
     known = weights is None or not weights.failed or not weights.failed.endswith(OVER)
-    enough = reached(best) - at.skill >= EXPLAINS * (at.aim - at.skill)
+    enough = reached(best) - at.skill >= EXPLAINS * (possible(observations, at) - at.skill)
     # A scale that mends it makes the same rate too high: its steps go with the scale's square.
     follows = bool(of_scale) and factor < 1
-    blamed = known and (enough or follows) and len(of_scale) == len(nearer)
+    blamed = known and (enough or follows or _calms(observations, best)) and len(of_scale) == len(nearer)
+    if factor > 1 and extreme_inputs(observations):
+        blamed = False  # so low because of what goes in: another one is right for inputs that are scaled
     yield _finding(observations, best, factor, nearer, blamed=blamed)
+
+
+def _drawn(observations: Observations) -> bool:
+    """With newly drawn weights the loss does not rise either."""
+    weights = answer(observations, NEW_WEIGHTS)
+    return weights is not None and weights.changed is not None and not diverges(observations, weights.changed)
+
+
+def _calms(observations: Observations, best: Outcome) -> bool:
+    """The loss rises far above its start, or is no number any more, and at this rate it is not."""
+    own = replayed(observations)
+    return diverges(observations, own) and not diverges(observations, best.changed) and not _drawn(observations)
 
 
 def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Finding | Experiment]:
@@ -171,8 +187,7 @@ def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Findin
     if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
         yield NEW_WEIGHTS
         return
-    weights = answer(observations, NEW_WEIGHTS)
-    drawn = weights is not None and weights.changed is not None and not diverges(observations, weights.changed)
+    drawn = _drawn(observations)
     factor = float(calm.experiment.changes[0].value)
     rate = _rate(observations)
     text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
@@ -264,7 +279,7 @@ def _finding(
         remedies=(Remedy(code="learning-rate", text=f"learning rate {text}", change=_recipe_rate(rate, factor)),),
         confidence=0.9 if not nearer else 0.5,
         confirmed_by=proof(best),
-        because_of=root,
+        because_of=root or ("input-not-normalized" if not high and not blamed and extreme_inputs(observations) else ""),
     )
 
 

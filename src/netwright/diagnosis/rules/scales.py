@@ -168,6 +168,12 @@ def _odd_inputs(inputs: ArrayFacts) -> list[str]:
     return odd
 
 
+def extreme_inputs(observations: Observations) -> bool:
+    """Ten times beyond the usual, and no norm layer takes it away."""
+    inputs = observations.data.inputs if observations.data is not None else None
+    return inputs is not None and _beyond(inputs) and not _tokens(observations) and not _norm_first(observations)
+
+
 def _beyond(inputs: ArrayFacts) -> bool:
     return inputs.rms is not None and inputs.rms > EXTREME * USUAL_RMS[1]
 
