@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -11,10 +12,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from netwright.errors import NetworkError, RunError
+from netwright.nn import packing
 
 
-def save(state: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a ``state_dict``; names that share memory are kept once, with their aliases in the file's metadata."""
+def save(state: dict[str, torch.Tensor], path: Path, *, packed: bool = False) -> None:
+    """Write a ``state_dict``; names that share memory are kept once, with their aliases in the file's metadata.
+
+    ``packed``: zeros and masks take little space (``nn/packing.py``); it is read back to the same bits.
+    """
     kept: dict[str, torch.Tensor] = {}
     owners: dict[tuple[object, ...], str] = {}
     aliases: dict[str, str] = {}
@@ -26,22 +31,33 @@ def save(state: dict[str, torch.Tensor], path: Path) -> None:
             owners[identity] = name
             kept[name] = tensor.detach().to("cpu").contiguous()
     # One entry only: the library writes several in a random order, and equal weights should make equal files.
-    save_file(kept, path, metadata={"aliases": json.dumps(aliases, sort_keys=True)})
+    notes: dict[str, Any] = {}
+    if packed:
+        kept, notes = packing.pack(kept)
+    layout = {"layout": json.dumps({"aliases": aliases, "packed": notes}, sort_keys=True)}
+    save_file(kept, path, metadata=layout if notes else {"aliases": json.dumps(aliases, sort_keys=True)})
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The ``state_dict`` in a file."""
     try:
         with safe_open(path, framework="pt") as file:
-            aliases = json.loads((file.metadata() or {}).get("aliases", "{}"))
+            about = file.metadata() or {}
+            layout = (
+                json.loads(about["layout"])
+                if "layout" in about
+                else {"aliases": json.loads(about.get("aliases", "{}"))}
+            )
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        state = packing.unpack(state, layout["packed"]) if "packed" in layout else state
+        state |= {name: state[owner] for name, owner in layout["aliases"].items()}
     except FileNotFoundError as error:
         raise RunError(str(path), "no such file", "saved weights") from error
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise RunError(
             str(path), f"a damaged file ({error})", "weights in safetensors", "an older checkpoint, or train anew"
         ) from error
-    return state | {name: state[owner] for name, owner in aliases.items()}
+    return state
 
 
 def load(network: nn.Module, state: dict[str, torch.Tensor], where: str) -> None:
