@@ -37,7 +37,7 @@ from netwright.watching.undisturbed import undisturbed
 
 # The watch gets so much of the training part as the network sees it, evenly drawn: enough to judge scales and labels by
 # and to try suspicions on, and a small share of what a training takes in memory.
-MOST_BYTES, FEWEST = {"train": 16_000_000, "validation": 8_000_000}, 512
+MOST_BYTES, FEWEST = {"train": 8_000_000, "validation": 4_000_000}, 512
 GLANCE_SECONDS, GLANCE_SHARE = 2.0, 0.005  # between two judgements: the least, and the share of the time for judging
 # For experiments: so many times what the training took, because whole copies tell most, and the least, however short
 # it was.
