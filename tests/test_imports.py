@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "objectives": BASE | {"recipe"},
     "compression": BASE | {"graph", "nn", "objectives"},
     "compressing": {"*"},
+    "keeping_compressed": {"*"},
     "optim": BASE | {"recipe"},
     "sourcing": BASE | {"recipe", "preprocess", "data", "building", "training"},
     "overseeing": BASE

@@ -453,7 +453,7 @@ def _carry_out(
             loops.train(job, state, overseer or recorder)
         if overseer is not None:
             overseer.look_no_longer()
-        metrics = _finish(run, recipe, job, sources, log, state)
+        metrics = finish_run(run, recipe, job, sources, log, state)
         if overseer is not None:
             overseer.conclude(state.seconds, _own_replay(overseer.watch.observations, metrics, sources))
     except DivergedError:
@@ -519,7 +519,7 @@ def load_weights(run: RunDirectory, network: nn.Module) -> str:
     return kept
 
 
-def _finish(
+def finish_run(
     run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State
 ) -> dict[str, dict[str, float]]:
     """Load the kept weights, measure them, write down what a report shows, and mark the run finished; the metrics."""
@@ -577,6 +577,9 @@ def load(
     """The run that ``subject`` names (a directory, a name, ``last``); ``network`` for one that was built in Python."""
     run = Run(runs.find(subject, folder), trust)
     if network is not None:
+        record = run.files.read_record("network.json", NetworkFile)
+        if record.kind == "instance":
+            network = _built(record, trust, network)
         load_weights(run.files, network)
         run._network = network.eval()
     return run

@@ -1,0 +1,424 @@
+"""``netwright.compress``: a run → a smaller run, with what every pass cost and brought.
+
+The passes change a copy; healing, scoring and measuring are the run's own recipe, data and a named runtime. The new
+run's directory appears whole, at the end, by one rename; the source run is only read.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import nn
+
+from netwright import building, exporting, keeping_compressed, runs, sourcing, workbench
+from netwright.building import Material
+from netwright.compression import budgets as limits
+from netwright.compression import passes
+from netwright.compression.budgets import Budgets, Point
+from netwright.compression.passes import Changed, Context, Step
+from netwright.compression.prune import Sensitivity, sensitivity
+from netwright.data.examples import Examples
+from netwright.data.handed import from_python
+from netwright.data.loading import Batch, Batches
+from netwright.data.opening import finish, open_source
+from netwright.errors import DataError, RunError, UsageError
+from netwright.inspection.cost import totals
+from netwright.nn import keeping, weights
+from netwright.preprocess import InputFile
+from netwright.recipe import override
+from netwright.recipe.schema import Augment, Recipe
+from netwright.records import CompressionStep, Latency, NetworkFile, Surgery
+from netwright.training import randomness
+from netwright.training.evaluating import evaluate
+from netwright.training.healing import Healing
+from netwright.training.precision import Precision
+from netwright.workbench import Run
+
+RUNTIME, TIMED_SECONDS = "torch", 3.0
+CLEARLY = 0.97  # of before: less than that is smaller or faster beyond what repeated measurements differ by
+FEWEST = 1e-4  # of the score: what counts as better
+
+Said = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Compressed:
+    """The new ``run``, one row a pass, the points that a search tried, and the budgets that were ``missed``."""
+
+    run: Run
+    steps: tuple[CompressionStep, ...]
+    tried: tuple[Point, ...] = ()
+    missed: tuple[str, ...] = ()
+
+    @property
+    def met(self) -> bool:
+        return not self.missed
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "run": str(self.run.directory),
+            "metrics": self.run.metrics,
+            "steps": [step.to_dict() for step in self.steps],
+            "tried": [point.to_dict() for point in self.tried],
+            "missed": list(self.missed),
+        }
+
+
+def compress(
+    subject: Run | Path | str,
+    chain: str = "",
+    *,
+    max_size: str | float | None = None,
+    max_latency: str | float | None = None,
+    max_drop: float | None = None,
+    keep_if_faster: bool = False,
+    heal: int | None = None,
+    runtime: str = "",
+    threads: int = 1,
+    batch: int = 1,
+    train_data: Any = None,
+    validation: Any = None,
+    folder: Path | str = runs.DEFAULT_FOLDER,
+    trust: bool = False,
+    said: Said = lambda text: None,
+) -> Compressed:
+    """Compress a run by a chain of passes (``prune=channels:macs=0.5 heal=3``), or to budgets alone.
+
+    ``max_size``: of the weights' file, ``500KB``; ``max_latency``: ``12ms@onnxruntime``; ``max_drop``: points of
+    validation accuracy. Without a chain the share of MACs is searched for, and healed for ``heal`` epochs (half of
+    the run's own). ``keep_if_faster``: a pass that changed the network without making it faster is taken back.
+    ``runtime``, ``threads``, ``batch``: of every latency. ``train_data``, ``validation``: again those of a run whose
+    data came from Python. Budgets that are not met are in the result's ``missed``.
+    """
+    wanted = limits.budgets_of(max_size, max_latency, max_drop)
+    if not chain.strip() and not wanted.any:
+        passes.parse(chain)  # says what a chain is
+    steps = passes.parse(chain) if chain.strip() else ()
+    if wanted.runtime and runtime and wanted.runtime != runtime:
+        raise UsageError("--runtime", repr(runtime), f"{wanted.runtime}, as --max-latency has it")
+    run = subject if isinstance(subject, Run) else workbench.load(subject, folder=folder, trust=trust)
+    runtime = runtime or wanted.runtime or RUNTIME
+    with opened(run, train_data, validation, said) as shop:
+        shop.runtime, shop.threads, shop.batch = runtime, threads, batch
+        if wanted.drop is not None and "accuracy" not in shop.before.metrics:
+            raise UsageError("--max-drop", "a run without an accuracy", "a classification")
+        tried: tuple[Point, ...] = ()
+        if not steps:
+            steps, tried = _searched(shop, wanted, heal)
+        network, surgeries, rows = _carry_out(shop, steps, keep_if_faster)
+        last = rows[-1] if rows else None
+        drop = None
+        if last is not None and "accuracy" in last.metrics[1]:
+            drop = 100 * (shop.before.metrics["accuracy"] - last.metrics[1]["accuracy"])
+        time_ms = last.latency[1].median_ms if last is not None and last.latency[1] is not None else None
+        missed = wanted.missed(last.file_bytes[1] if last else shop.before.file_bytes, time_ms, drop if last else 0.0)
+        kept = keeping_compressed.keep(shop, network, surgeries, rows, passes.written(steps), tried, Path(folder))
+    return Compressed(Run(kept, trust=True), tuple(rows), tried, tuple(missed))
+
+
+def layer_sensitivity(
+    subject: Run | Path | str, *, folder: Path | str = runs.DEFAULT_FOLDER, trust: bool = False,
+    shares: Sequence[float] = (0.25, 0.5, 0.75), said: Said = lambda text: None,
+) -> tuple[Sensitivity, ...]:  # fmt: skip
+    """What each layer of a run bears to lose, alone and without healing; nothing is written."""
+    run = subject if isinstance(subject, Run) else workbench.load(subject, folder=folder, trust=trust)
+    with opened(run, None, None, said) as shop:
+        return sensitivity(copy.deepcopy(run.network), shop.context, shares)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# A run, opened to be compressed
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """A network in numbers."""
+
+    parameters: int
+    nonzero: int
+    macs: int
+    memory_bytes: int
+    file_bytes: int
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass
+class Workshop:
+    """Everything of a run that its compression uses. The run's own network is not changed."""
+
+    run: Run
+    recipe: Recipe
+    record: NetworkFile
+    inputs: InputFile
+    material: Material
+    sources: sourcing.Sources
+    objective: Any
+    precision: Precision
+    context: Context
+    said: Said
+    before: Figures = dataclasses.field(init=False)
+    runtime: str = RUNTIME
+    threads: int = 1
+    batch: int = 1
+
+    def figures(self, network: nn.Module) -> Figures:
+        graph = self.context.graph(network)
+        counted = totals(graph)
+        learned = list(network.parameters())
+        return Figures(
+            parameters=sum(p.numel() for p in learned), nonzero=sum(int((p != 0).sum()) for p in learned),
+            macs=counted.macs, memory_bytes=counted.inference_bytes, file_bytes=file_bytes(network),
+            metrics=self.context.score(network),
+        )  # fmt: skip
+
+    def latencies(self, networks: dict[str, nn.Module]) -> dict[str, Latency]:
+        """Of networks in turns, in the workshop's runtime, on real examples."""
+        first = self.context.first_batch()
+        arrays = [tensor.detach().cpu().numpy() for tensor in first.inputs]
+        if len(arrays[0]) < self.batch:
+            arrays = [np.resize(array, (self.batch, *array.shape[1:])) for array in arrays]
+        return exporting.latencies(
+            networks, self.runtime, [array[: max(self.batch, 2)] for array in arrays], names=first.names,
+            threads=self.threads, batch=self.batch, seconds=TIMED_SECONDS,
+        )  # fmt: skip
+
+
+def file_bytes(network: nn.Module) -> int:
+    """How large the weights are as they are written."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.safetensors"
+        weights.save(dict(network.state_dict()), path, packed=True)
+        return path.stat().st_size
+
+
+class opened:
+    """A context: the run's data, objective and healing; seeds, threads and random state as in its training."""
+
+    def __init__(self, run: Run, train_data: Any, validation: Any, said: Said) -> None:
+        self._run, self._train, self._validation, self._said = run, train_data, validation, said
+
+    def __enter__(self) -> Workshop:
+        files = self._run.files
+        if not files.current().get("finished"):
+            got = "a run that is not finished" if files.current() else "an untrained network"
+            raise RunError(str(files.path), got, "a trained run", f"netwright train --resume {files.path}")
+        recipe = self._run.recipe
+        material = self._material(recipe)
+        sourcing.require_same(files.path, files.environment().get("data", {}), material)
+        self._state = workbench._global_state(recipe)
+        self._state.__enter__()
+        try:
+            return self._workshop(recipe, material)
+        except BaseException:
+            self._state.__exit__(None, None, None)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._state.__exit__(None, None, None)
+
+    def _material(self, recipe: Recipe) -> Material:
+        if recipe.data.format != "python":
+            return open_source(recipe.data)
+        if self._train is None:
+            raise DataError(
+                str(self._run.directory), "a run whose data came from Python", "the same data again",
+                "netwright.compress(RUN, CHAIN, train_data=(X, y), validation=(Xv, yv))",
+            )  # fmt: skip
+        own = recipe.objective.loss == "python"
+        material = from_python(self._train, self._validation, None, recipe.data, targets_as_given=own)
+        return finish(material, recipe.data) if isinstance(material, Examples) else material
+
+    def _workshop(self, recipe: Recipe, material: Material) -> Workshop:
+        run, files = self._run, self._run.files
+        randomness.seed(recipe.seed)
+        place = building.device(recipe)
+        network = run.network
+        inputs = files.read_record("preprocess.json", InputFile)
+        record = files.read_record("network.json", NetworkFile)
+        sources = sourcing.open_batches(recipe, material, place)
+        if sources.validation is None:
+            raise DataError(
+                "validation",
+                "no validation part",
+                "examples by which a pass is judged",
+                "train with data.validation=0.1",
+            )
+        objective, precision = building.objective(recipe, inputs, material), Precision(recipe.train.precision, place)
+        held_out = sources.validation
+        plain = _plain(recipe, material, sources, place)
+        healing = Healing(
+            recipe, objective, sources.train, held_out, precision, workbench.score, lambda text: self._said(f"  {text}")
+        )
+        first = next(iter(plain.epoch(0)))
+        context = Context(
+            example=_example(first), seed=recipe.seed, batches=lambda: plain.epoch(0), objective=objective,
+            metrics=lambda tried: evaluate(tried, objective, held_out, precision), training=healing,
+            teachers=lambda name: _teachers(name, run.directory.parent), labels=tuple(inputs.classes),
+            initial=(lambda: _initial(record, recipe, run.trust)) if _can_begin_again(record) else None,
+        )  # fmt: skip
+        shop = Workshop(run, recipe, record, inputs, material, sources, objective, precision, context, self._said)
+        network.to(place).eval()
+        shop.before = shop.figures(network)
+        return shop
+
+
+def _plain(recipe: Recipe, material: Material, sources: sourcing.Sources, place: torch.device) -> Batches:
+    """Training batches in an order that mixes the classes, unaugmented."""
+    if not isinstance(material, Examples):
+        return sources.train
+    off = {f"augment.{name}": "none" if name == "flip" else 0.0 for name in Augment.__struct_fields__}
+    return building.batches(override(recipe, off), material, "train", place, training=True)
+
+
+def _example(batch: Batch) -> Any:
+    one = [tensor[:1].cpu() for tensor in batch.inputs]
+    if batch.names:
+        return dict(zip(batch.names, one, strict=True))
+    return one[0] if len(one) == 1 else one
+
+
+def _can_begin_again(record: NetworkFile) -> bool:
+    return record.kind != "instance" and not record.surgeries
+
+
+def _initial(record: NetworkFile, recipe: Recipe, trust: bool) -> dict[str, torch.Tensor]:
+    """The state before the first step, drawn again from the run's seed."""
+    with randomness.kept():
+        randomness.seed(recipe.seed)
+        return dict(keeping.build(record, trust=trust).state_dict())
+
+
+def _teachers(name: str, folder: Path) -> list[nn.Module]:
+    """The networks of one run or, joined by ``+``, of several."""
+    return [workbench.load(each, folder=folder).network for each in name.split("+")]
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Pass by pass
+
+
+def _carry_out(
+    shop: Workshop, steps: Sequence[Step], keep_if_faster: bool
+) -> tuple[nn.Module, list[Surgery], list[CompressionStep]]:
+    """The changed copy, its surgeries after the run's own, and a row for each pass."""
+    network = copy.deepcopy(shop.run.network).eval()
+    surgeries: list[Surgery] = []
+    rows: list[CompressionStep] = []
+    before, latency = shop.before, _timed(shop, {"": network}).get("")
+    for step in _in_order(steps):
+        shop.said(step.text)
+        started, kept = time.perf_counter(), copy.deepcopy(network)
+        changed = step.apply(network, shop.context)
+        network.eval()
+        after = shop.figures(network)
+        found = _timed(shop, {"before": kept, "after": network}) if changed.surgeries else {}
+        was, now = found.get("before", latency), found.get("after", None if changed.surgeries else latency)
+        row = _row(step, changed, (before, after), (was, now), time.perf_counter() - started)
+        if keep_if_faster and changed.surgeries and not (row.faster and row.faster * CLEARLY > 1):
+            row = msgspec.structs.replace(row, undone=True, won=False, note=f"{row.note}; not faster, taken back")
+            network = kept
+            rows.append(row)
+        else:
+            surgeries += changed.surgeries
+            rows.append(row)
+            before, latency = after, now
+        shop.said(f"  {row.note}")
+    return network, surgeries, rows
+
+
+def _in_order(steps: Sequence[Step]) -> Iterator[Step]:
+    """A teacher without epochs of its own is for all healing, wherever it stands."""
+    for_all = [step for step in steps if step.name == "distil" and getattr(step.options, "epochs", 1) == 0]
+    yield from for_all
+    yield from (step for step in steps if step not in for_all)
+
+
+def _timed(shop: Workshop, networks: dict[str, nn.Module]) -> dict[str, Latency]:
+    """Latencies; none, and a line that says why, where the runtime cannot take a network."""
+    try:
+        return shop.latencies(networks)
+    except UsageError as error:
+        if "" in networks:  # the source run itself: the runtime was asked for in vain
+            raise
+        shop.said(f"  not measured in {shop.runtime}: {error}")
+        return {}
+
+
+def _row(
+    step: Step, changed: Changed, figures: tuple[Figures, Figures], latency: tuple[Latency | None, Latency | None],
+    seconds: float,
+) -> CompressionStep:  # fmt: skip
+    before, after = figures
+    faster = latency[0].median_ms / latency[1].median_ms if changed.surgeries and latency[0] and latency[1] else None
+    better = workbench.score(after.metrics) > workbench.score(before.metrics) + FEWEST
+    gains = {
+        "smaller": after.file_bytes < CLEARLY * before.file_bytes,
+        "faster": faster is not None and faster * CLEARLY > 1,
+        "better": better,
+    }
+    won = [name for name, true in gains.items() if true]
+    note = changed.note if won else f"{changed.note}; wins nothing: neither smaller nor faster nor better".lstrip("; ")
+    return CompressionStep(
+        step=step.text, parameters=(before.parameters, after.parameters), nonzero=(before.nonzero, after.nonzero),
+        macs=(before.macs, after.macs), file_bytes=(before.file_bytes, after.file_bytes),
+        memory_bytes=(before.memory_bytes, after.memory_bytes), metrics=(before.metrics, after.metrics),
+        latency=latency, faster=faster, won=bool(won), note=note, seconds=seconds, facts=changed.facts,
+    )  # fmt: skip
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Budgets alone
+
+
+def _searched(shop: Workshop, wanted: Budgets, heal: int | None) -> tuple[tuple[Step, ...], tuple[Point, ...]]:
+    """The chain that meets the budgets, or comes nearest; and what was tried.
+
+    Size and latency follow from the channels alone, so the largest share of MACs that meets them is looked for
+    without healing. Accuracy alone: the smallest share whose drop is within the limit after an epoch of healing.
+    """
+    epochs = heal if heal is not None else max(1, int(shop.recipe.train.epochs) // 2)
+    points: list[Point] = []
+    structural = wanted.size is not None or wanted.latency_ms is not None
+
+    @limits.remembered
+    def fits(share: float) -> bool | None:
+        network = copy.deepcopy(shop.run.network)
+        try:
+            passes.parse(f"prune=channels:macs={share:.4f}")[0].apply(network, shop.context)
+        except UsageError as error:
+            if "macs" not in error.where:
+                raise
+            return None
+        size = file_bytes(network)
+        median = None
+        if wanted.latency_ms is not None:
+            median = shop.latencies({"": network})[""].median_ms
+        metrics, drop = {}, 0.0
+        if not structural:
+            shop.context.heal(network, 1)
+            metrics = shop.context.score(network)
+            drop = 100 * (shop.before.metrics["accuracy"] - metrics["accuracy"])
+        good = not wanted.missed(size, median, drop)
+        points.append(Point(macs=share, file_bytes=size, latency_ms=median, metrics=metrics, fits=good))
+        shop.said(f"  {share:.0%} of the MACs: " + ("fits" if good else "does not fit"))
+        return good
+
+    shop.said("looking for the share of MACs that fits")
+    share = limits.largest(fits) if structural else limits.smallest(fits)
+    if share is None:  # the nearest that can be made
+        possible = [point.macs for point in points]
+        if not possible:
+            raise UsageError(
+                "compress", "a network of which no channel can go", "a chain of other passes", "quantize=int8"
+            )
+        share = min(possible) if structural else max(possible)
+    return passes.parse(f"prune=channels:macs={share:.4f} heal={epochs}"), tuple(points)
