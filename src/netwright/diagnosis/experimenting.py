@@ -113,6 +113,17 @@ def measures_alike(observations: Observations) -> bool:
     return abs(own - replay.score) <= max(SAME_MEASURE * (1 - floor), 4 * replay.uncertainty)
 
 
+def stays_at_chance(observations: Observations) -> bool:
+    """Whether the user's scores of all epochs, in training and held out, are the accuracy of a constant (or an R² of
+    0): a metric that never leaves it is that of an answer that never changes."""
+    replay = replayed(observations)
+    known = [score for split in ("validation", "train") for score in own_scores(observations, split)]
+    if replay is None or replay.chance is None or not known:
+        return False
+    near = max(FALLEN, 3 * replay.uncertainty)
+    return all(score is None or abs(score - replay.chance) <= near for score in known)
+
+
 def constant_loss(observations: Observations) -> float | None:
     """The loss of the best constant answer on the training part: the entropy of the classes' shares in nats, or the
     variance of the targets. None where the loss was not recognised as one of which that is known."""
@@ -153,6 +164,7 @@ def loss_fell(observations: Observations) -> bool | None:
 PROGRESS_LOST = 0.5
 # A first loss so much above that of the same untrained network and loss: something is added to it (a penalty).
 ADDED = 1.5
+SHARED = 0.25  # of the user's steps: a copy that made fewer is not compared
 FIRST_EXAMPLES = 8  # a first batch of fewer says too little of the loss
 
 
@@ -174,12 +186,13 @@ class LoopGap(Record, frozen=True, kw_only=True):
 
 
 def loop_gap(observations: Observations) -> LoopGap | None:
-    """None where there is no replay of at least the steps that the user's loop made, or no losses of it."""
+    """Over the steps that both made; None where there is no replay, or one that was cut early, or no losses."""
     replay = replayed(observations)
     series = observations.series.get("loss")
-    if replay is None or len(series.values) < 2 or replay.steps < 0.9 * len(series.values):
+    if replay is None or len(series.values) < 2 or replay.steps < SHARED * len(series.values):
         return None
-    own_first, own_last = series.values[0], _mean(series.values[-max(1, len(series.values) // 10) :])
+    values = series.values[: replay.steps]
+    own_first, own_last = values[0], _mean(values[-max(1, len(values) // 10) :])
     first, last = replay.first_loss, replay.last_loss
     progress = added = None
     if first is not None and last is not None and first - last > 0.05 * abs(first):
@@ -189,9 +202,9 @@ def loop_gap(observations: Observations) -> LoopGap | None:
     if first and own_first is not None and math.isfinite(own_first) and first > 0 and (batch or 0) >= FIRST_EXAMPLES:
         added = own_first / first
     scores = None
-    held_out = [row.metrics.get("score") for row in observations.epochs if row.split == "validation"]
+    held_out = [row for row in observations.epochs if row.split == "validation"]
     if held_out and replay.scored_on == "validation" and replay.score is not None:
-        own = held_out[-1]
+        own = min(held_out, key=lambda row: abs(row.step - replay.steps)).metrics.get("score")
         scores = (own if own is not None and math.isfinite(own) else -math.inf, replay.score)
     adds = None if added is None else added > ADDED
     return LoopGap(

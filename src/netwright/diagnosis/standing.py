@@ -155,6 +155,23 @@ def beside(both: Outcome | None, alone: Outcome | None, question: str) -> Outcom
     )  # fmt: skip
 
 
+EXPLAINS = 0.7  # share of a gain: a single cause that brings as much of it is what the gain is about
+
+
+def explaining(observations: Observations, outcome: Outcome) -> list[Outcome]:
+    """Experiments with one structural change that bring most of what ``outcome`` brings: another size or length makes
+    up for their causes, and is none itself."""
+    if outcome.skills is None:
+        return []
+    before, after = outcome.skills
+    found = [
+        other for other in observations.outcomes.values()
+        if len(other.experiment.changes) == 1 and other.experiment.changes[0].kind in ROOTS and substantial(other)
+        and reached(other) - before >= EXPLAINS * (after - before)
+    ]  # fmt: skip
+    return sorted(found, key=lambda other: -reached(other))
+
+
 def ask(observations: Observations, *experiments: Experiment) -> Iterator[Experiment]:
     """Those that were not run, the first only: what it tells may make the others idle."""
     for one in experiments:

@@ -7,8 +7,17 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed, skill
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules.parameters import without_gradient
-from netwright.diagnosis.rules.rates import EXPLAINS, code_of, tried_rates
-from netwright.diagnosis.standing import Standing, reached, roots, standing, substantial, worth_a_finding
+from netwright.diagnosis.rules.rates import code_of, tried_rates
+from netwright.diagnosis.standing import (
+    EXPLAINS,
+    Standing,
+    explaining,
+    reached,
+    roots,
+    standing,
+    substantial,
+    worth_a_finding,
+)
 from netwright.observations import Experiment, Observations
 from netwright.records import Evidence, Finding, Remedy
 
@@ -49,7 +58,7 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
     if not substantial(outcome):
         return
     # Wider networks also learn faster: a repair of the rate or at the root that comes as far explains more.
-    others = roots(observations, outcome) + [
+    others = explaining(observations, outcome) + [
         o for o in rates if substantial(o) and reached(o) >= reached(outcome) - 0.02
     ]
     because = code_of(others) or _cut(observations)

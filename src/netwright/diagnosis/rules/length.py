@@ -15,10 +15,11 @@ from netwright.diagnosis.experimenting import (
     own_scores,
     proof,
     replayed,
+    stays_at_chance,
 )  # fmt: skip
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules.rates import code_of, tried_rates
-from netwright.diagnosis.standing import LEAST_GAIN, as_good, reached, roots, standing, substantial
+from netwright.diagnosis.standing import LEAST_GAIN, as_good, explaining, reached, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.experiments import Replay
 from netwright.records import Evidence, Finding, Remedy
@@ -69,7 +70,7 @@ def too_few(observations: Observations) -> Iterator[Finding | Experiment]:
     factor = int(asked.changes[0].value)
     if not substantial(outcome) or not broken_off(outcome, factor):
         return
-    nearer = roots(observations, outcome) + [other for other in _others(observations) if as_good(outcome, other)]
+    nearer = explaining(observations, outcome) + [other for other in _others(observations) if as_good(outcome, other)]
     better_rate = rate is not None and substantial(rate) and float(rate.experiment.changes[0].value) > 1
     because = code_of(nearer)
     plan = observations.plan
@@ -155,7 +156,7 @@ def not_learning(observations: Observations) -> Iterator[Finding | Experiment]:
         copied = any(_above(score, replay.chance, margin) for score in (replay.score, replay.train_score))
         if (copied and not in_loop) or (above and measures_alike(observations)):
             return
-    elif above or not measures_alike(observations):
+    elif above or not (measures_alike(observations) or stays_at_chance(observations)):
         return
     yield Finding(
         code="not-learning",

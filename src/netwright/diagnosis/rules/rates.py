@@ -9,6 +9,7 @@ from netwright.diagnosis.experimenting import OVER, answer, change, experiment, 
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules.scales import extreme_inputs
 from netwright.diagnosis.standing import (
+    EXPLAINS,
     USUAL,
     Standing,
     ask,
@@ -39,7 +40,6 @@ SCALED_TARGETS = experiment(change("standardize-targets"), worth=54.0, question=
 # go with the inputs' square (LeCun et al. 1998, "Efficient BackProp", 4.3), those of all layers with the targets'.
 USUAL_SCALE = (0.05, 3.0)
 NOTHING = 0.05  # skill below which nothing was learned: the first steps may have killed the network at ÷ 10 too
-EXPLAINS = 0.7  # share of the gap to the aim: what closes less of it is not the cause, or not the only one
 USUAL_GAIN = 3.0  # times: weights whose scale is as near to a usual rule's are not asked about
 CLOSE = 0.1  # skill below the aim up to which a rate counts as found
 FLAT = 0.1  # share of its first value by which a loss falls that has hardly begun to
@@ -204,8 +204,17 @@ def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Findin
         confidence=0.5 if drawn else 0.85,
         confirmed_by=f"{calm.experiment.question}: the loss ends at {shown[1]} instead of {shown[0]} "
         f"({calm.changed.steps:,} steps)",
-        because_of="bad-initialization" if drawn else "",
+        because_of="bad-initialization" if drawn else _calming(observations),
     )  # fmt: skip
+
+
+def _calming(observations: Observations) -> str:
+    """The scale with which the loss does not rise at the same rate."""
+    for asked, code in ((SCALED_INPUTS, "input-not-normalized"), (SCALED_TARGETS, "target-not-normalized")):
+        outcome = answer(observations, asked)
+        if outcome is not None and outcome.changed is not None and not diverges(observations, outcome.changed):
+            return code
+    return ""
 
 
 KEPT_RATE = change("usual-settings", {"without": "optimizer"})
