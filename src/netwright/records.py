@@ -265,7 +265,13 @@ class Latency(Record, frozen=True, kw_only=True):
 
 
 class CompressionStep(Record, frozen=True, kw_only=True):
-    """One pass: what it was, and the network before and after it in figures."""
+    """One pass: what it was, and the network before and after it in figures.
+
+    ``parameters`` are those of the network, ``nonzero`` how many of its trained values are not zero; ``file_bytes`` of
+    the weights as they are written; ``memory_bytes`` what a forward pass of one example takes, by the graph.
+    ``metrics`` are the validation part's. ``won``: something became clearly smaller, faster or better; ``undone``: it
+    did not become faster, and was taken back.
+    """
 
     step: str
     parameters: tuple[int, int]
@@ -275,6 +281,12 @@ class CompressionStep(Record, frozen=True, kw_only=True):
     latency: tuple[Latency | None, Latency | None] = (None, None)
     won: bool | None = None
     note: str = ""
+    nonzero: tuple[int, int] = (0, 0)
+    memory_bytes: tuple[int, int] = (0, 0)
+    faster: float | None = None  # how many times, by calls in turns
+    seconds: float = 0.0
+    undone: bool = False
+    facts: dict[str, Any] = {}
 
 
 class ExportResult(Record, frozen=True, kw_only=True):
@@ -288,6 +300,16 @@ class ExportResult(Record, frozen=True, kw_only=True):
     inputs: int = 0
     first_layer_that_differs: str = ""
     refused: str = ""
+    runtime: str = ""  # that it was run in
+    precision: str = "float32"
+    preprocessing: Literal["beside", "inside"] = "beside"
+    mean_difference: float | None = None
+    tolerance: float | None = None  # of the largest difference; None: the numbers are meant to differ
+    agrees: bool | None = None
+    right: tuple[float, float] | None = None  # share of right labels, PyTorch's and the file's, where they are known
+    weights_sha256: str = ""  # of the weights that it was made of
+    runtime_bytes: int = 0  # what the runtime's library adds, as it is installed here; 0: not here
+    notes: tuple[str, ...] = ()
 
 
 class BoxFigures(Record, frozen=True, kw_only=True):
