@@ -18,9 +18,14 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "onnx": (("onnx", "onnxscript", "onnxruntime"), "ONNX files and ONNX Runtime"),
     "ncnn": (("pnnx", "ncnn"), "ncnn files and their runtime"),
     "litert": (("ai_edge_litert",), "the LiteRT runtime"),
+    "litert-convert": (("litert_torch", "ai_edge_quantizer"), "writing LiteRT files"),
 }
 CORE = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "msgspec", "PyYAML", "rich", "cyclopts", "Jinja2")
-_DISTRIBUTIONS = {"ai_edge_litert": "ai-edge-litert"}
+_DISTRIBUTIONS = {
+    "ai_edge_litert": "ai-edge-litert",
+    "litert_torch": "litert-torch",
+    "ai_edge_quantizer": "ai-edge-quantizer",
+}
 
 
 def version(distribution: str) -> str | None:

@@ -108,6 +108,13 @@ class Predictor:
         for piece in self._batches(self._pieces(inputs)):
             yield from self._judged(piece)
 
+    def raw(self, inputs: Any) -> tuple[Array, ...]:
+        """All of ``inputs`` in raw form, (N, …) for each input of the network."""
+        pieces = list(self._pieces(inputs))
+        if not pieces:
+            raise DataError("examples", "nothing that could be read", "at least one")
+        return _joined(pieces).raws
+
     def prepared(self, inputs: Any) -> torch.Tensor:
         """All of ``inputs`` as the network takes them (N, …), of a network with one input."""
         pieces = [self._prepare[0](_tensor(piece.raws[0])) for piece in self._batches(self._pieces(inputs))]
