@@ -36,6 +36,8 @@ PASSES: dict[str, str | dict[str, str]] = {
     "slim": "slim",
     "group": "group",
     "lowrank": "lowrank",
+    "quantize": "quantize",
+    "pack": "pack",
 }
 
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils import fusion, parametrize
 
 from netwright.errors import NetworkError
+from netwright.nn import lowbit
 from netwright.nn.lowrank import BTLinear, TTLinear
 from netwright.nn.zoo.blocks import Shuffle
 from netwright.nn.zoo.resnet import PaddedShortcut
@@ -144,6 +145,8 @@ REPLACEMENTS: dict[str, Callable[..., nn.Module]] = {
     "ReLU": nn.ReLU, "LeakyReLU": nn.LeakyReLU, "ELU": nn.ELU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Tanh": nn.Tanh,
     "Sigmoid": nn.Sigmoid, "Dropout": nn.Dropout, "Flatten": nn.Flatten, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
     "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d, "TTLinear": TTLinear, "BTLinear": BTLinear,
+    "Packed": lowbit.Packed, "Xnor": lowbit.Xnor, "QuantizedLinear": lowbit.QuantizedLinear,
+    "QuantizedConv1d": lowbit.QuantizedConv1d, "QuantizedConv2d": lowbit.QuantizedConv2d,
 }  # fmt: skip
 
 
@@ -219,15 +222,18 @@ def _mask(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
 
 
 def _parametrize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
-    """A weight computed from others: ``arguments["kind"]`` is ``weight_norm`` or ``orthogonal``."""
+    """A weight computed from others: ``arguments["kind"]`` with its ``arguments["arguments"]``."""
     kind = surgery.arguments.get("kind")
-    known: dict[object, Callable[..., nn.Module]] = {
+    known: dict[object, Callable[..., Any]] = {
+        "binary": lowbit.binarize,
+        "ternary": lowbit.ternarize,
+        "half": lowbit.halve,
         "weight_norm": nn.utils.parametrizations.weight_norm,
         "orthogonal": nn.utils.parametrizations.orthogonal,
     }
     if kind not in known:
         raise NetworkError("surgery parametrize", repr(kind), f"one of {', '.join(map(str, known))}")
-    known[kind](module, str(surgery.arguments.get("tensor", "weight")))
+    known[kind](module, str(surgery.arguments.get("tensor", "weight")), **surgery.arguments.get("arguments", {}))
 
 
 _OPERATIONS: dict[str, Callable[[nn.Module, nn.Module, Surgery], None]] = {
