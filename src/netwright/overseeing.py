@@ -5,6 +5,8 @@ The loop in ``training`` knows nothing of it: `Overseer` stands around the loop'
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import time
 import warnings
@@ -138,6 +140,7 @@ class Overseer:
 
         ``replay``: the training itself, where it was finished."""
         began = time.monotonic()
+        give_back()
         self.watch.confirm = min(self.watch.confirm, max(LEAST_SECONDS, COPIES * seconds))
         with self.watch.harmless("findings"):
             observations = self.watch.observations
@@ -192,7 +195,15 @@ def watch(
                 f"{len(train[0]):,} of the {count:,} training examples were looked at"
             )
     _follow(made, job)
+    give_back()
     return made, time.perf_counter() - began
+
+
+def give_back() -> None:
+    """Memory that nothing uses any longer goes back to the system; glibc keeps it otherwise (malloc_trim(3)). Looking
+    at CIFAR-10 leaves 40 MB behind, training on it 100 MB. Milliseconds; nothing happens with another C library."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _sample(
