@@ -38,6 +38,7 @@ PASSES: dict[str, str | dict[str, str]] = {
     "lowrank": "lowrank",
     "quantize": "quantize",
     "pack": "pack",
+    "distil": "distil",
 }
 
 
