@@ -365,13 +365,13 @@ def _row(
         "faster": faster is not None and faster * CLEARLY > 1,
         "better": better,
     }
-    won = [name for name, true in gains.items() if true]
+    won = tuple(name for name, true in gains.items() if true)
     note = changed.note if won else f"{changed.note}; wins nothing: neither smaller nor faster nor better".lstrip("; ")
     return CompressionStep(
         step=step.text, parameters=(before.parameters, after.parameters), nonzero=(before.nonzero, after.nonzero),
         macs=(before.macs, after.macs), file_bytes=(before.file_bytes, after.file_bytes),
         memory_bytes=(before.memory_bytes, after.memory_bytes), metrics=(before.metrics, after.metrics),
-        latency=latency, faster=faster, won=bool(won), note=note, seconds=seconds, facts=changed.facts,
+        latency=latency, faster=faster, won=bool(won), note=note, seconds=seconds, gains=won, facts=changed.facts,
     )  # fmt: skip
 
 

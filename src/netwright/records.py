@@ -286,6 +286,7 @@ class CompressionStep(Record, frozen=True, kw_only=True):
     faster: float | None = None  # how many times, by calls in turns
     seconds: float = 0.0
     undone: bool = False
+    gains: tuple[str, ...] = ()  # smaller, faster, better
     facts: dict[str, Any] = {}
 
 

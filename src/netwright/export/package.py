@@ -74,6 +74,9 @@ def _plain(network: nn.Module) -> nn.Module:
     with torch.no_grad():
         for module in copied.modules():
             if parametrize.is_parametrized(module):
+                kind = type(module)  # shared with the original, from which it would be removed as well
+                own = {name: value for name, value in vars(kind).items() if name not in ("__dict__", "__weakref__")}
+                module.__class__ = type(kind.__name__, kind.__bases__, own)
                 for tensor in list(module.parametrizations):  # type: ignore[arg-type]
                     parametrize.remove_parametrizations(module, tensor, leave_parametrized=True)
         for parameter in copied.parameters():  # channels-last weights would be kept so in a trace

@@ -81,6 +81,7 @@ class Contents:
     scatter: list[Scatter] = dataclasses.field(default_factory=list)
     mistakes: list[ExampleCard] = dataclasses.field(default_factory=list)
     examples: list[ExampleCard] = dataclasses.field(default_factory=list)
+    compression: dict[str, Any] | None = None  # the ledger, where it was made of another run
     problems: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def attempt(self, piece: str, read: Callable[[], Value], otherwise: Value) -> Value:
@@ -137,6 +138,7 @@ def _read_rows(contents: Contents, reader: Reader) -> None:
         contents.series[name] = contents.attempt(f"{name} of each step", partial(reader.series, name), empty)
     contents.findings = contents.attempt("findings", reader.findings, [])
     _read_health(contents, reader)
+    contents.compression = contents.attempt("compression", partial(reader.detail, "compression"), None)
     raw = {name: contents.attempt(name, partial(reader.detail, name), None) for name in DETAILS}
     if raw["confusion"] is not None:
         contents.confusion = contents.attempt("confusion", lambda: _confusion(raw["confusion"]), None)

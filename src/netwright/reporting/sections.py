@@ -13,6 +13,7 @@ from netwright.reporting.contents import Contents
 from netwright.reporting.exhibits import data, environment, mistakes, recipe
 from netwright.reporting.heading import findings, head
 from netwright.reporting.health import health
+from netwright.reporting.ledger import compression
 from netwright.reporting.measures import classes, learning, values
 from netwright.reporting.pieces import Section
 
@@ -30,6 +31,7 @@ def sections(contents: Contents) -> Section:
         "head": ("headline", head),
         "health": ("health", _health),
         "findings": ("findings", findings),
+        "compression": ("compression", compression),
         "learning": ("learning curves", learning),
         "classes": ("confusion", classes),
         "values": ("scatter", values),
@@ -57,6 +59,8 @@ def missing(contents: Contents, made: Section) -> list[Section]:
     lines = [{"piece": piece, "why": why} for piece, why in contents.problems.items()]
     done = contents.summary.state in ("finished", "damaged")
     wanted = {"learning": "learning curves", "mistakes": "mistakes", "data": "examples"}
+    if made["compression"]:
+        del wanted["learning"]  # its healing is in the ledger
     if contents.task == "classification":
         wanted["classes"] = "confusion"
     if contents.task == "regression":
