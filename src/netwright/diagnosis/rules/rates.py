@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from netwright.diagnosis.experimenting import OVER, answer, change, experiment, proof, replayed
+from netwright.diagnosis.experimenting import FALLEN, OVER, answer, change, constant_loss, experiment, proof, replayed
+from netwright.diagnosis.hindrance import suffers
 from netwright.diagnosis.registry import rule
+from netwright.diagnosis.rules import structure
 from netwright.diagnosis.rules.scales import extreme_inputs
 from netwright.diagnosis.standing import (
     EXPLAINS,
@@ -61,9 +63,9 @@ def tried_rates(observations: Observations, at: Standing) -> Experiment | list[O
             if outcome is None:
                 return asked
             done.append(outcome)
-            if reached(outcome) >= at.aim - CLOSE:
+            if _helps(outcome) and reached(outcome) >= at.aim - CLOSE:
                 return done
-            hardly_moved = direction is HIGHER and _flat(outcome)
+            hardly_moved = direction is HIGHER and (_flat(outcome) or _at_constant(observations, outcome))
             nothing = at.skill < NOTHING and direction is LOWER
             if not (_helps(outcome) or diverged or hardly_moved or nothing):
                 break
@@ -130,7 +132,9 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     if isinstance(at, Experiment):
         yield at
         return
-    if at is None or not (at.suspicious or diverges(observations, replayed(observations))):
+    ill = suffers(observations)
+    assert not isinstance(ill, Experiment)
+    if at is None or not (ill or diverges(observations, replayed(observations))):
         return
     missing = [asked for asked in other_causes(observations, at) if asked is not NEW_WEIGHTS]
     for asked in ask(observations, *missing):
@@ -143,6 +147,7 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     best = max(tried, key=reached, default=None)
     if best is None or not substantial(best):
         yield from _calmed(observations, tried)
+        yield from _begun(observations, tried)
         yield from _among_several(observations)
         return
     if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
@@ -206,6 +211,49 @@ def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Findin
         f"({calm.changed.steps:,} steps)",
         because_of="bad-initialization" if drawn else _calming(observations),
     )  # fmt: skip
+
+
+def _at_constant(observations: Observations, outcome: Outcome) -> bool:
+    """Neither the training nor this copy has come below the loss of a constant."""
+    constant, own, changed = constant_loss(observations), replayed(observations), outcome.changed
+    if constant is None or own is None or own.last_loss is None or changed is None or changed.last_loss is None:
+        return False
+    return own.last_loss > BEGUN * constant and changed.last_loss > BEGUN * constant
+
+
+BEGUN = 0.9  # of a constant's loss: what falls below it on the training part has begun to learn
+
+
+def _begun(observations: Observations, tried: list[Outcome]) -> Iterator[Finding]:
+    """The loss ends where that of a constant is, and at a higher rate clearly below, though no score tells yet: that of
+    classes of unequal size stays a constant's for long."""
+    constant, own = constant_loss(observations), replayed(observations)
+    if constant is None or own is None or own.last_loss is None or own.last_loss < (1 - FALLEN) * constant:
+        return
+    if extreme_inputs(observations) or structure.fades(observations):
+        return
+    for outcome in tried:
+        factor, changed = float(outcome.experiment.changes[0].value), outcome.changed
+        lower = changed is not None and changed.last_loss is not None and changed.last_loss <= BEGUN * constant
+        if factor < 1 or not lower or (outcome.gain or 0.0) < -(outcome.noise or 0.0):
+            continue
+        assert changed is not None
+        rate = _rate(observations)
+        text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
+        yield Finding(
+            code="learning-rate-too-low", severity="warning", where="optimiser",
+            evidence=(
+                Evidence(what="learning rate", value=rate),
+                Evidence(what="loss at the end", value=own.last_loss, expected=f"{changed.last_loss:.3g} at {text}"),
+                Evidence(what="loss of the best constant answer", value=constant),
+            ),
+            expected=text, cause="steps too short for the planned training",
+            remedies=(Remedy(code="learning-rate", text=f"learning rate {text}", change=_recipe_rate(rate, factor)),),
+            confidence=0.8,
+            confirmed_by=f"{outcome.experiment.question}: the loss ends at {changed.last_loss:.3g} instead of "
+            f"{own.last_loss:.3g}, a constant's is {constant:.3g} ({changed.steps:,} steps)",
+        )  # fmt: skip
+        return
 
 
 def _calming(observations: Observations) -> str:

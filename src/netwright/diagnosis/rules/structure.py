@@ -45,12 +45,12 @@ def hidden_activation(observations: Observations) -> Iterator[Finding | Experime
     if wrong:
         yield from _named(observations, wrong, (RELU, TANH), sure=True)
     elif len(sigmoids) >= DEEP_SIGMOID:
-        yield from _named(observations, sigmoids, (RELU, TANH, REDRAWN), sure=_lost(observations))
+        yield from _named(observations, sigmoids, (RELU, TANH, REDRAWN), sure=fades(observations))
     elif len(bounded) >= DEEP_BOUNDED:
         yield from _named(observations, bounded, (RELU, REDRAWN), sure=False)
 
 
-def _lost(observations: Observations) -> bool:
+def fades(observations: Observations) -> bool:
     """Whether a thousandth is left, measured before the first step: then it is these functions.
 
     Of the gradient, at the first layer; or of what differs between examples, in the output of the last one (inputs of
