@@ -72,12 +72,14 @@ def standing(observations: Observations) -> Standing | Experiment | None:
 
 
 def possible(observations: Observations, at: Standing) -> float:
-    """The best skill that was seen, of whatever learner or change; the aim may be perfection, where nothing is held
-    out."""
+    """The best skill that was seen in the same epochs; where usual settings do not repair it, of another learner too.
+    The aim may be more: perfection, where nothing is held out, or what more epochs bring."""
     outcome = answer(observations, REPLAY)
     replay = outcome.baseline if outcome is not None else None
-    known = [at.skill, *(reached(other) for other in observations.outcomes.values())]
-    if outcome is not None and replay is not None and outcome.reference is not None:
+    same = [o for o in observations.outcomes.values() if all(c.kind != "epochs" for c in o.experiment.changes)]
+    known = [at.skill, *(reached(other) for other in same)]
+    repaired = substantial(answer(observations, USUAL))
+    if outcome is not None and replay is not None and outcome.reference is not None and not repaired:
         known.append(skill(outcome.reference, replay.chance))
     return min(at.aim, max(known))
 

@@ -29,7 +29,8 @@ from netwright.records import Evidence, Finding, Remedy
 FACTORS = ((100, 64), (1000, 16))
 # Errors of healthy trainings go on falling as a power of the steps, t^-0.5 at the steepest (Hestness et al. 2017 find
 # exponents of 0.07 to 0.5): four times the steps leave half of it. Only what wins more was broken off.
-STEEPEST = 0.5
+# What is left may be the least that is possible; a quarter of the error always may.
+STEEPEST, LEFT = 0.5, 0.25
 # Of its whole fall, what the loss still falls in the last quarter of the steps: a power law t^-1 falls 0.06 at 100
 # pieces, a straight line 0.25. Below it four times the steps win little.
 STILL_FALLING = 0.02
@@ -103,7 +104,7 @@ def broken_off(outcome: Outcome, factor: float) -> bool:
     """Whether so many times the steps won more than a power law gives, or all that was learned at all."""
     assert outcome.skills is not None
     before, after = outcome.skills
-    return before < NOTHING or 1 - after <= factor**-STEEPEST * (1 - before)
+    return before < NOTHING or 1 - after <= max(LEFT, factor**-STEEPEST) * (1 - before)
 
 
 OTHERS = ("width", "depth", "batch-size", "dropout", "weight-decay")

@@ -12,6 +12,7 @@ from netwright.diagnosis.rules import structure
 from netwright.diagnosis.rules.scales import extreme_inputs
 from netwright.diagnosis.standing import (
     EXPLAINS,
+    ROOTS,
     USUAL,
     Standing,
     ask,
@@ -167,16 +168,21 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     yield _finding(observations, best, factor, nearer, blamed=blamed)
 
 
-def _drawn(observations: Observations) -> bool:
-    """With newly drawn weights the loss does not rise either."""
-    weights = answer(observations, NEW_WEIGHTS)
-    return weights is not None and weights.changed is not None and not diverges(observations, weights.changed)
+def _calmer(observations: Observations) -> str:
+    """The code of a cause other than a scale without which the loss does not rise either, at the same rate."""
+    for outcome in observations.outcomes.values():
+        parts = [part.kind for part in outcome.experiment.changes]
+        structural = bool(parts) and all(kind in ROOTS and not kind.startswith("standardize") for kind in parts)
+        calm = outcome.changed is not None and not diverges(observations, outcome.changed)
+        if structural and calm and (substantial(outcome) or parts == ["initialization"]):
+            return code_of([outcome])
+    return ""
 
 
 def _calms(observations: Observations, best: Outcome) -> bool:
     """The loss rises far above its start, or is no number any more, and at this rate it is not."""
     own = replayed(observations)
-    return diverges(observations, own) and not diverges(observations, best.changed) and not _drawn(observations)
+    return diverges(observations, own) and not diverges(observations, best.changed) and not _calmer(observations)
 
 
 def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Finding | Experiment]:
@@ -192,24 +198,24 @@ def _calmed(observations: Observations, tried: list[Outcome]) -> Iterator[Findin
     if answer(observations, NEW_WEIGHTS) is None and not _usual_weights(observations):
         yield NEW_WEIGHTS
         return
-    drawn = _drawn(observations)
+    root = _calmer(observations)
     factor = float(calm.experiment.changes[0].value)
     rate = _rate(observations)
     text = f"{rate * factor:.3g} instead of {rate:.3g}" if rate else f"{factor:g} times the rate"
     last = [None if replay.last_loss is None else replay.last_loss for replay in (calm.baseline, calm.changed)]
     shown = ["not finite" if value is None else f"{value:.3g}" for value in last]
     yield Finding(
-        code="learning-rate-too-high", severity="note" if drawn else "warning", where="optimiser",
+        code="learning-rate-too-high", severity="note" if root else "warning", where="optimiser",
         evidence=(
             Evidence(what="learning rate", value=rate),
             Evidence(what="loss at the end", value=last[0], expected=f"{shown[1]} at {text}"),
         ),
         expected=text, cause="steps so long that each raises the loss",
         remedies=(Remedy(code="learning-rate", text=f"learning rate {text}", change=_recipe_rate(rate, factor)),),
-        confidence=0.5 if drawn else 0.85,
+        confidence=0.5 if root else 0.85,
         confirmed_by=f"{calm.experiment.question}: the loss ends at {shown[1]} instead of {shown[0]} "
         f"({calm.changed.steps:,} steps)",
-        because_of="bad-initialization" if drawn else _calming(observations),
+        because_of=root or _calming(observations),
     )  # fmt: skip
 
 
