@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"observations", "diagnosis", "recipe", "runs", "preprocess", "data", "files", "__init__", "codes"},
     "export": BASE | {"graph", "nn", "preprocess", "files", "environment"},
     "exporting": {"*"},
+    "benching": {"*"},
     "inspecting": BASE | {"graph", "inspection", "nn", "preprocess", "runs", "workbench"},
     "looking": BASE | {"graph", "inspection", "inspecting", "sourcing", "data", "workbench", "predicting"},
     "checking": BASE

@@ -18,8 +18,11 @@ _HOMES = {
     "NetwrightError": "netwright.errors",
     "Recipe": "netwright.recipe",
     "Run": "netwright.workbench",
+    "bench": "netwright.benching",
     "compare": "netwright.workbench",
+    "compress": "netwright.compressing",
     "diagnose": "netwright.diagnosing",
+    "export": "netwright.exporting",
     "fit": "netwright.workbench",
     "inspect": "netwright.inspecting",
     "load": "netwright.workbench",
@@ -36,8 +39,11 @@ _ROOMS = ("boxes",)  # that are used whole
 if TYPE_CHECKING:
     from netwright import boxes
     from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
+    from netwright.benching import bench
+    from netwright.compressing import compress
     from netwright.diagnosing import diagnose
     from netwright.errors import NetwrightError
+    from netwright.exporting import export
     from netwright.inspecting import inspect
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
@@ -52,9 +58,12 @@ __all__ = [
     "Recipe",
     "Run",
     "__version__",
+    "bench",
     "boxes",
     "compare",
+    "compress",
     "diagnose",
+    "export",
     "fit",
     "inspect",
     "load",

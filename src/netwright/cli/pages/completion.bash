@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='boxes check compare completion diagnose env explain init inspect list predict repair report runs train watch'
+  local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "compress" "export" "bench" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -84,6 +84,44 @@ _netwright() {
       ;;
     1)
       case "${cmd_path[@]}" in
+        "bench")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--runtimes" "--threads" "--batches" "--seconds" "--inputs" "--operators" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --runtimes)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --batches)
+                COMPREPLY=()
+                ;;
+              --seconds)
+                COMPREPLY=()
+                ;;
+              --inputs)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
         "boxes")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--method" "--iou" "--edges" "--format" "--classes" "--per-class" "--json" "--help" "-h" "--version")
@@ -229,6 +267,57 @@ _netwright() {
             done
           fi
           ;;
+        "compress")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--max-size" "--max-latency" "--max-drop" "--keep-if-faster" "--heal" "--runtime" "--threads" "--batch" "--sensitivity" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --max-size)
+                COMPREPLY=()
+                ;;
+              --max-latency)
+                COMPREPLY=()
+                ;;
+              --max-drop)
+                COMPREPLY=()
+                ;;
+              --heal)
+                COMPREPLY=()
+                ;;
+              --runtime)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --batch)
+                COMPREPLY=()
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    COMPREPLY=()
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
+                ;;
+            esac
+          fi
+          ;;
         "diagnose")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--fail-on" "--json" "--out" "--help" "-h" "--version")
@@ -296,6 +385,51 @@ _netwright() {
                 ;;
               *)
                 COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "export")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--inside" "--inputs" "--examples" "--seconds" "--max-drop" "--to" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --inputs)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --examples)
+                COMPREPLY=()
+                ;;
+              --seconds)
+                COMPREPLY=()
+                ;;
+              --max-drop)
+                COMPREPLY=()
+                ;;
+              --to)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                case ${positional_count} in
+                  0)
+                    COMPREPLY=()
+                    ;;
+                  *)
+                    COMPREPLY=()
+                    ;;
+                esac
                 ;;
             esac
           fi

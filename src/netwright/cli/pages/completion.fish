@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
-    set -l all_commands 'boxes check compare completion diagnose env explain init inspect list predict repair report runs train watch'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --html --input --iou --lang --layer --layers --limit --loss --lr --max-macs --max-memory --max-params --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -77,6 +77,9 @@ complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to p
 complete -c netwright -n __fish_use_subcommand -a 'diagnose' -d 'Judge a run by what was seen of its training.'
 complete -c netwright -n __fish_use_subcommand -a 'watch' -d 'Run a script of yours under watch and say what was found.'
 complete -c netwright -n __fish_use_subcommand -a 'repair' -d 'Say what is wrong with a training, change its recipe, prove it, and train the r…'
+complete -c netwright -n __fish_use_subcommand -a 'compress' -d 'Make a run smaller and faster by a chain of passes, and show what each of them …'
+complete -c netwright -n __fish_use_subcommand -a 'export' -d 'Write a run'\''s network for other runtimes, run each file there, and compare it w…'
+complete -c netwright -n __fish_use_subcommand -a 'bench' -d 'Measure how long a run'\''s network takes in each runtime of this machine.'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
 complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between two recipes or runs.'
@@ -94,6 +97,20 @@ complete -c netwright -n __fish_use_subcommand -l version -d 'Display applicatio
 complete -c netwright -n __fish_use_subcommand -l help -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -s h -d 'Display this message and exit.'
 complete -c netwright -n __fish_use_subcommand -l version -d 'Display application version.'
+
+# Options for: bench
+complete -c netwright -n '__fish_netwright_using_command bench' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command bench' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command bench' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command bench' -l runtimes -r -d 'all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript'
+complete -c netwright -n '__fish_netwright_using_command bench' -l threads -r -d 'of each runtime, kept on as many processors; 1'
+complete -c netwright -n '__fish_netwright_using_command bench' -l batches -r -d 'sizes joined by commas; 1,8,32'
+complete -c netwright -n '__fish_netwright_using_command bench' -l seconds -r -d 'for all runtimes at one batch size; 5'
+complete -c netwright -n '__fish_netwright_using_command bench' -l inputs -r -F -d 'run these instead of the run'\''s validation data'
+complete -c netwright -n '__fish_netwright_using_command bench' -l operators -d 'milliseconds of each operator, where the runtime tells them'
+complete -c netwright -n '__fish_netwright_using_command bench' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command bench' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command bench' -l out -r -F -d 'the folder of runs; runs if left out'
 
 # Options for: boxes
 complete -c netwright -n '__fish_netwright_using_command boxes' -l help -d 'Display this message and exit.'
@@ -138,6 +155,23 @@ complete -c netwright -n '__fish_netwright_using_command completion' -l version 
 # Positionals for: completion
 complete -c netwright -n '__fish_netwright_using_command completion; and test (__fish_netwright_positional_index 1) = 0' -f -a 'bash zsh fish'
 
+# Options for: compress
+complete -c netwright -n '__fish_netwright_using_command compress' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command compress' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command compress' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command compress' -l max-size -r -d 'largest file of the weights'
+complete -c netwright -n '__fish_netwright_using_command compress' -l max-latency -r -d 'longest median time of one example, and the runtime'
+complete -c netwright -n '__fish_netwright_using_command compress' -l max-drop -r -d 'most points of validation accuracy that may go'
+complete -c netwright -n '__fish_netwright_using_command compress' -l keep-if-faster -d 'take back a pass that changed the network but not its speed'
+complete -c netwright -n '__fish_netwright_using_command compress' -l heal -r -d 'epochs of healing where only budgets are given'
+complete -c netwright -n '__fish_netwright_using_command compress' -l runtime -r -d 'of latencies: torch, onnxruntime, ncnn, litert or torchscript; torch'
+complete -c netwright -n '__fish_netwright_using_command compress' -l threads -r -d 'of latencies; 1'
+complete -c netwright -n '__fish_netwright_using_command compress' -l batch -r -d 'examples at a time of latencies; 1'
+complete -c netwright -n '__fish_netwright_using_command compress' -l sensitivity -d 'only show what each layer bears to lose; nothing is written'
+complete -c netwright -n '__fish_netwright_using_command compress' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command compress' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command compress' -l out -r -F -d 'the folder of runs; runs if left out'
+
 # Options for: diagnose
 complete -c netwright -n '__fish_netwright_using_command diagnose' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command diagnose' -s h -d 'Display this message and exit.'
@@ -158,6 +192,20 @@ complete -c netwright -n '__fish_netwright_using_command explain' -s h -d 'Displ
 complete -c netwright -n '__fish_netwright_using_command explain' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command explain' -l lang -x -a 'en zh' -d 'language of a finding'\''s text: en or zh; en'
 complete -c netwright -n '__fish_netwright_using_command explain' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+
+# Options for: export
+complete -c netwright -n '__fish_netwright_using_command export' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command export' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command export' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command export' -l inside -d 'preprocessing and probabilities in the file; pictures are uint8 NHWC'
+complete -c netwright -n '__fish_netwright_using_command export' -l inputs -r -F -d 'compare on these instead of the run'\''s validation data'
+complete -c netwright -n '__fish_netwright_using_command export' -l examples -r -d 'so many real inputs are compared at most; 1000'
+complete -c netwright -n '__fish_netwright_using_command export' -l seconds -r -d 'of comparing, at most; 30'
+complete -c netwright -n '__fish_netwright_using_command export' -l max-drop -r -d 'points of right labels that int8 or fp16 may lose; 1'
+complete -c netwright -n '__fish_netwright_using_command export' -l to -r -F -d 'the folder for the files; RUN/exports if left out'
+complete -c netwright -n '__fish_netwright_using_command export' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command export' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command export' -l out -r -F -d 'the folder of runs; runs if left out'
 
 # Options for: init
 complete -c netwright -n '__fish_netwright_using_command init' -l help -d 'Display this message and exit.'

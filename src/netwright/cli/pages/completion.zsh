@@ -20,6 +20,9 @@ _netwright() {
         'diagnose:Judge a run by what was seen of its training.'
         'watch:Run a script of yours under watch and say what was found.'
         'repair:Say what is wrong with a training, change its recipe, prove it, and train the r…'
+        'compress:Make a run smaller and faster by a chain of passes, and show what each of them …'
+        'export:Write a run'\''s network for other runtimes, run each file there, and compare it w…'
+        'bench:Measure how long a run'\''s network takes in each runtime of this machine.'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between two recipes or runs.'
@@ -233,6 +236,98 @@ _netwright() {
           _arguments \
             '1:a recipe (.yaml) or a run' \
             '*--seconds[of computing that diagnosis and remedies may take; 60]:seconds' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        compress)
+          case ${words[CURRENT]} in
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run' \
+            '*:passes, NAME=VALUE\:OPTION=VALUE,OPTION=VALUE; none\: to the budgets' \
+            '*--max-size[largest file of the weights]:max-size' \
+            '*--max-latency[longest median time of one example, and the runtime]:max-latency' \
+            '*--max-drop[most points of validation accuracy that may go]:max-drop' \
+            '--keep-if-faster[take back a pass that changed the network but not its speed]' \
+            '*--heal[epochs of healing where only budgets are given]:heal' \
+            '*--runtime[of latencies\: torch, onnxruntime, ncnn, litert or torchscript; torch]:runtime' \
+            '*--threads[of latencies; 1]:threads' \
+            '*--batch[examples at a time of latencies; 1]:batch' \
+            '--sensitivity[only show what each layer bears to lose; nothing is written]' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        export)
+          case ${words[CURRENT]} in
+            --inputs=*)
+              compset -P '--inputs='
+              _files
+              return
+              ;;
+            --to=*)
+              compset -P '--to='
+              _files
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run\: its directory, its name, or last' \
+            '*:onnx, onnx-int8, ncnn, ncnn-fp16, litert, litert-int8, mace, torchscript' \
+            '--inside[preprocessing and probabilities in the file; pictures are uint8 NHWC]' \
+            '*--inputs[compare on these instead of the run'\''s validation data]:inputs:_files' \
+            '*--examples[so many real inputs are compared at most; 1000]:examples' \
+            '*--seconds[of comparing, at most; 30]:seconds' \
+            '*--max-drop[points of right labels that int8 or fp16 may lose; 1]:max-drop' \
+            '*--to[the folder for the files; RUN/exports if left out]:to:_files' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        bench)
+          case ${words[CURRENT]} in
+            --inputs=*)
+              compset -P '--inputs='
+              _files
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a run\: its directory, its name, or last' \
+            '*--runtimes[all, or names joined by commas\: onnx, onnx-int8, ncnn, litert, torchscript]:runtimes' \
+            '*--threads[of each runtime, kept on as many processors; 1]:threads' \
+            '*--batches[sizes joined by commas; 1,8,32]:batches' \
+            '*--seconds[for all runtimes at one batch size; 5]:seconds' \
+            '*--inputs[run these instead of the run'\''s validation data]:inputs:_files' \
+            '--operators[milliseconds of each operator, where the runtime tells them]' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
