@@ -68,7 +68,7 @@ class Network(Section, frozen=True, kw_only=True):
     """What is trained: a name, or file.py:Name or package.module:Name with arguments."""
 
     name: str = "auto"  # a network by name, file.py:Name or package.module:Name
-    width: Count | Auto = "auto"  # channels of the first stage, or units of a hidden layer
+    width: Count | Positive | Auto = "auto"  # channels of the first stage or units of a layer; else a factor of them
     depth: Count | Auto = "auto"  # blocks a stage, or hidden layers
     dropout: BelowOne | Auto = "auto"  # share of units that a training step leaves out
     arguments: dict[str, Any] = {}  # handed to the network as keywords

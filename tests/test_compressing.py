@@ -1,0 +1,238 @@
+"""A run made smaller: what comes out is an ordinary run, the ledger says what was measured, the source stays."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import netwright
+from netwright import compressing, files, runs, workbench
+from netwright.compression import budgets, masks
+from netwright.errors import DataError, RunError, UsageError
+from netwright.recipe import Recipe, override
+from netwright.records import Latency
+from netwright.reporting import ledger
+from netwright.workbench import Run
+
+KEYS: dict[str, Any] = {
+    "data.source": "digits", "data.limit": 400, "network.name": "lenet_300_100", "network.width": 0.16,
+    "train.epochs": 6, "train.layout": "contiguous", "train.threads": 1, "watch.enabled": False,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return workbench.train(override(Recipe(), KEYS), folder=tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing, "TIMED_SECONDS", 0.05)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith("run.sqlite-")  # what a reader of the database leaves
+    }
+
+
+def test_a_compressed_run_is_a_run(run: Run, tmp_path: Path) -> None:
+    before = contents(run.directory)
+    done = compressing.compress(run, "prune=channels:macs=0.5 heal=3", folder=tmp_path)
+    assert contents(run.directory) == before
+    prune, heal = done.steps
+    assert prune.macs[1] <= 0.5 * prune.macs[0]
+    assert prune.macs[0] == sum(p.numel() for p in run.network.parameters() if p.dim() > 1)  # an mlp multiplies once
+    assert (heal.parameters, heal.macs[0]) == ((prune.parameters[1],) * 2, prune.macs[1])
+    assert "smaller" in prune.gains
+    assert heal.metrics[1]["accuracy"] > prune.metrics[1]["accuracy"]
+    kept = json.loads((done.run.directory / "environment.json").read_text())
+    assert kept["parent"]["run"] == run.directory.name
+
+    again = netwright.load(done.run.directory)  # from the disk alone
+    assert again.recipe.network.name == "lenet_300_100"
+    assert again.metrics["validation"]["accuracy"] == heal.metrics[1]["accuracy"]
+    size = (done.run.directory / "checkpoints").rglob("weights.safetensors").__next__().stat().st_size
+    assert size == heal.file_bytes[1]
+    pictures = torch.rand(3, 1, 8, 8)
+    with torch.no_grad():
+        assert again.network(pictures).shape == (3, 10)
+    assert runs.RunDirectory(again.directory).summary().state == "finished"
+    reader = again.files.reader()
+    assert ledger.steps_of(reader.detail("compression")) == done.steps
+    reader.close()
+    page = (done.run.directory / "report.html").read_text()
+    assert "What every pass cost and brought" in page
+    assert run.directory.name in page
+
+    further = compressing.compress(again, "prune=weights:share=0.8 heal=1", folder=tmp_path)
+    assert further.run.directory.name == f"{done.run.directory.name[:-4]}0002"
+    assert len(further.run.files.read_json("network.json")["surgeries"]) > len(
+        again.files.read_json("network.json")["surgeries"]
+    )
+    assert further.steps[-1].nonzero[1] < 0.3 * further.steps[-1].parameters[1]
+    assert further.steps[-1].macs[1] == heal.macs[1]
+    weight = masks.weight_of(next(iter(masks.maskable(netwright.load(further.run.directory).network)[0].values())))
+    assert float((weight == 0).float().mean()) > 0.5
+
+
+def test_the_first_weights_are_drawn_again(tmp_path: Path) -> None:
+    """Trained so slowly that nothing moved, the kept weights are the initial ones."""
+    still = {"train.optimizer": "sgd", "train.lr": 1e-12, "train.weight_decay": 0.0, "train.average": 0.0}
+    slow = workbench.train(override(Recipe(), KEYS | still | {"train.epochs": 1, "seed": 7}), folder=tmp_path)
+    with compressing.opened(slow, None, None, print) as shop:
+        assert shop.context.initial is not None
+        first = shop.context.initial()
+    assert all(torch.allclose(first[name], tensor, atol=1e-7) for name, tensor in slow.network.state_dict().items())
+
+
+def slower(shop: compressing.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
+    """Planted: whatever comes after takes twice as long."""
+    return {
+        name: Latency(
+            runtime="torch", processor="", threads=1, batch=1, median_ms=2.0 if name == "after" else 1.0, low_ms=1.0,
+            high_ms=1.0,
+        )
+        for name in networks
+    }  # fmt: skip
+
+
+def test_what_is_not_faster_is_taken_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing.Workshop, "latencies", slower)
+    done = compressing.compress(run, "prune=channels:macs=0.5", keep_if_faster=True, folder=tmp_path)
+    (step,) = done.steps
+    assert step.undone
+    assert "taken back" in step.note
+    assert not done.run.files.read_json("network.json")["surgeries"]
+    assert done.run.metrics["validation"] == run.metrics["validation"]
+    assert ledger.rows(done.steps)[1][-1] == "undone"
+
+
+def test_a_pass_that_brings_nothing_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compressing.Workshop, "latencies", slower)
+    done = compressing.compress(run, "prune=weights:share=0.001", folder=tmp_path)
+    assert "wins nothing" in done.steps[0].note
+    assert done.steps[0].won is False
+    assert not done.missed
+
+
+def test_budgets_are_searched_for_and_met_or_named(run: Run, tmp_path: Path) -> None:
+    size = compressing.file_bytes(run.network)
+    done = compressing.compress(run, max_size=0.6 * size, max_drop=50, heal=1, folder=tmp_path)
+    assert done.met
+    assert done.steps[-1].file_bytes[1] <= 0.6 * size
+    fitting, others = ([p for p in done.tried if p.fits is fits] for fits in (True, False))
+    assert max(p.macs for p in fitting) < min(p.macs for p in others)  # the largest that fits was found
+    assert done.steps[-1].file_bytes[1] == max(p.file_bytes for p in fitting)
+    missed = compressing.compress(run, max_size="300B", heal=1, folder=tmp_path)
+    assert not missed.met
+    assert "300" in missed.missed[0]
+    assert missed.run.directory.is_dir()  # the best that was reached
+
+
+def test_what_cannot_be_compressed_is_said(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="heel"):
+        compressing.compress(run, "heel=2", folder=tmp_path)
+    with pytest.raises(UsageError, match="empty chain"):
+        compressing.compress(run, folder=tmp_path)
+    unfinished = runs.create(tmp_path, "unfinished")
+    for name in ("recipe.yaml", "request.yaml", "network.json", "preprocess.json", "environment.json"):
+        (unfinished / name).write_bytes((run.directory / name).read_bytes())
+    with pytest.raises(RunError, match="untrained"):
+        compressing.compress(unfinished, "heal=1", folder=tmp_path)
+    about = json.loads((unfinished / "environment.json").read_text())
+    about["data"]["sha256"] = "0" * 64
+    (unfinished / "environment.json").write_text(json.dumps(about))
+    (unfinished / "current.json").write_bytes((run.directory / "current.json").read_bytes())
+    with pytest.raises(DataError, match="other data"):
+        compressing.compress(unfinished, "heal=1", folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished-0001"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_killed_at_any_file_operation_it_is_whole_or_not_there(run: Run, tmp_path: Path) -> None:
+    """A child is killed at its n-th operation; what can be seen afterwards is nothing, or a run that loads."""
+    before, seen = contents(run.directory), set()
+    for number in (1, 4, 9, 14, 19, 22, 24, 26, 200):
+        folder = tmp_path / str(number)
+        pid = os.fork()
+        if pid == 0:
+            _killed(run, folder, number)
+        os.waitpid(pid, 0)
+        found = runs.list_directories(folder)
+        seen.add(len(found))
+        for path in found:
+            assert netwright.load(path).metrics["validation"]
+            assert runs.RunDirectory(path).summary().state == "finished"
+    assert seen == {0, 1}
+    assert contents(run.directory) == before
+
+
+def _killed(run: Run, folder: Path, number: int) -> None:
+    done = 0
+
+    def counting(operate: Any) -> Any:
+        def instead(*arguments: Any) -> Any:
+            nonlocal done
+            done += 1
+            if done == number:
+                os._exit(9)
+            return operate(*arguments)
+
+        return instead
+
+    try:
+        for name in ("write_bytes", "sync_file", "sync_folder", "rename"):
+            setattr(files, name, counting(getattr(files, name)))
+        compressing.compress(run, "prune=weights:share=0.5", folder=folder)
+    finally:
+        os._exit(0)
+
+
+# --------------------------------------------------------------------------------------------------------------
+# Budgets
+
+
+@pytest.mark.parametrize(
+    ("size", "latency", "expected"),
+    [
+        ("500KB", None, (500_000, None, "")), ("1.5 MiB", None, (1_572_864, None, "")), (1234, None, (1234, None, "")),
+        (None, "12ms@onnxruntime", (None, 12.0, "onnxruntime")), (None, "250us", (None, 0.25, "")),
+        (None, "1s@ncnn", (None, 1000.0, "ncnn")),
+    ],
+)  # fmt: skip
+def test_budgets_are_read(size: Any, latency: Any, expected: tuple[Any, ...]) -> None:
+    found = budgets.budgets_of(size, latency, None)
+    assert (found.size, found.latency_ms, found.runtime) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "latency", "drop"),
+    [("5 apples", None, None), ("0KB", None, None), (None, "fast", None), (None, "0ms", None), (None, "1.2.3ms", None),
+     (None, None, -1.0), ("-3KB", None, None)],
+)  # fmt: skip
+def test_budgets_that_mean_nothing_are_refused(size: Any, latency: Any, drop: Any) -> None:
+    with pytest.raises(UsageError, match="--max-"):
+        budgets.budgets_of(size, latency, drop)
+
+
+@given(st.floats(0.03, 0.99), st.floats(0.0, 0.9))
+def test_halving_finds_the_edge(edge: float, impossible: float) -> None:
+    """Above the edge nothing fits, below ``impossible`` nothing can be made."""
+    width = (1 - budgets.SMALLEST) / 2**budgets.HALVINGS
+    found = budgets.largest(lambda share: None if share < impossible else share <= edge)
+    if edge - max(impossible, budgets.SMALLEST) > width:
+        assert found is not None
+        assert edge - width <= found <= edge
+    mirrored = budgets.smallest(lambda share: share >= edge)
+    assert mirrored is None or edge <= mirrored <= edge + width
