@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import netwright
 from netwright import compressing, files, runs, workbench
+from netwright.cli.main import main
 from netwright.compression import budgets, masks
 from netwright.errors import DataError, RunError, UsageError
 from netwright.recipe import Recipe, override
@@ -157,6 +158,32 @@ def test_what_cannot_be_compressed_is_said(run: Run, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="other data"):
         compressing.compress(unfinished, "heal=1", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["unfinished-0001"]
+
+
+def test_the_command_line(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One document on stdout; 0 where it is done, 2 for what means nothing, 3 for a budget that is not met."""
+    begin = ["compress", str(run.directory), "--out", str(tmp_path), "--json"]
+    assert main([*begin, "prune=weights:share=0.5", "--max-size", "1B"]) == 3
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert document["steps"][0]["nonzero"][1] < document["steps"][0]["nonzero"][0]
+    assert document["missed"]
+    assert "best that was reached" in said.err
+    assert main([*begin, "prune=wieghts:share=0.5"]) == 2
+    assert "prune=weights" in json.loads(capsys.readouterr().out)["error"]["try"]
+    assert main([*begin, "--sensitivity"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["layer"] for row in rows} == {"fc1", "fc2"}
+    assert len(runs.list_directories(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(("median", "low", "clear"), [(0.9, 0.85, True), (0.97, 0.9, False), (0.9, 0.96, False)])
+def test_faster_is_more_than_noise(median: float, low: float, clear: bool) -> None:
+    """Two measurements of one network differ by some percent; a median alone may be a busy machine's."""
+    at = {"runtime": "torch", "processor": "", "threads": 1, "batch": 1, "high_ms": 2.0}
+    before, after = Latency(median_ms=1.0, low_ms=1.0, **at), Latency(median_ms=median, low_ms=low, **at)
+    assert compressing.clearly_faster(before, after) is clear
+    assert not compressing.clearly_faster(before, None)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

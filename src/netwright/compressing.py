@@ -44,7 +44,8 @@ from netwright.training.precision import Precision
 from netwright.workbench import Run
 
 RUNTIME, TIMED_SECONDS = "torch", 3.0
-CLEARLY = 0.97  # of before: less than that is smaller or faster beyond what repeated measurements differ by
+SMALLER = 0.98  # of the file before
+FASTER = 0.95  # of the time before, of the median and of the quickest tenth: equal networks differ by 3 % here
 FEWEST = 1e-4  # of the score: what counts as better
 
 Said = Callable[[str], None]
@@ -323,7 +324,7 @@ def _carry_out(
         found = _timed(shop, {"before": kept, "after": network}) if changed.surgeries else {}
         was, now = found.get("before", latency), found.get("after", None if changed.surgeries else latency)
         row = _row(step, changed, (before, after), (was, now), time.perf_counter() - started)
-        if keep_if_faster and changed.surgeries and not (row.faster and row.faster * CLEARLY > 1):
+        if keep_if_faster and changed.surgeries and "faster" not in row.gains:
             row = msgspec.structs.replace(row, undone=True, won=False, note=f"{row.note}; not faster, taken back")
             network = kept
             rows.append(row)
@@ -353,6 +354,13 @@ def _timed(shop: Workshop, networks: dict[str, nn.Module]) -> dict[str, Latency]
         return {}
 
 
+def clearly_faster(before: Latency | None, after: Latency | None) -> bool:
+    """Beyond what two measurements of one network differ by."""
+    if before is None or after is None:
+        return False
+    return after.median_ms < FASTER * before.median_ms and after.low_ms < FASTER * before.low_ms
+
+
 def _row(
     step: Step, changed: Changed, figures: tuple[Figures, Figures], latency: tuple[Latency | None, Latency | None],
     seconds: float,
@@ -361,8 +369,8 @@ def _row(
     faster = latency[0].median_ms / latency[1].median_ms if changed.surgeries and latency[0] and latency[1] else None
     better = workbench.score(after.metrics) > workbench.score(before.metrics) + FEWEST
     gains = {
-        "smaller": after.file_bytes < CLEARLY * before.file_bytes,
-        "faster": faster is not None and faster * CLEARLY > 1,
+        "smaller": after.file_bytes < SMALLER * before.file_bytes,
+        "faster": bool(changed.surgeries) and clearly_faster(*latency),
         "better": better,
     }
     won = tuple(name for name, true in gains.items() if true)
