@@ -39,6 +39,7 @@ PASSES: dict[str, str | dict[str, str]] = {
     "quantize": "quantize",
     "pack": "pack",
     "distil": "distil",
+    "rewrite": "rewrite",
 }
 
 

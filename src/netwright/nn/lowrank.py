@@ -116,7 +116,8 @@ class BTLinear(nn.Module):
 # A convolution as a row of plain ones: what ``replace`` takes as its ``sequence``
 
 
-def _layer(channels: tuple[int, int], kernel: tuple[int, int], **more: Any) -> dict[str, Any]:
+def convolution(channels: tuple[int, int], kernel: tuple[int, int], **more: Any) -> dict[str, Any]:
+    """A 2-D convolution (inputs, outputs) as one step of a ``sequence``."""
     arguments = {"in_channels": channels[0], "out_channels": channels[1], "kernel_size": list(kernel)}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in more.items()}
     return {"kind": "Conv2d", "arguments": arguments | plain}
@@ -127,9 +128,9 @@ def tucker2_layers(layer: nn.Conv2d, out_rank: int, in_rank: int, groups: int = 
     geometry = {"stride": layer.stride, "padding": layer.padding, "dilation": layer.dilation}
     inner, outer = groups * in_rank, groups * out_rank
     return [
-        _layer((layer.in_channels, inner), (1, 1), bias=False),
-        _layer((inner, outer), pair(layer.kernel_size), bias=False, groups=groups, **geometry),
-        _layer((outer, layer.out_channels), (1, 1), bias=layer.bias is not None),
+        convolution((layer.in_channels, inner), (1, 1), bias=False),
+        convolution((inner, outer), pair(layer.kernel_size), bias=False, groups=groups, **geometry),
+        convolution((outer, layer.out_channels), (1, 1), bias=layer.bias is not None),
     ]
 
 
@@ -138,10 +139,10 @@ def separable_layers(layer: nn.Conv2d, ranks: tuple[int, int, int], *, depthwise
     (high, wide), (first, second, third) = pair(layer.kernel_size), ranks
     down, right = halves(layer)
     return [
-        _layer((layer.in_channels, first), (1, 1), bias=False),
-        _layer((first, second), (high, 1), bias=False, groups=first if depthwise else 1, **down),
-        _layer((second, third), (1, wide), bias=False, groups=second if depthwise else 1, **right),
-        _layer((third, layer.out_channels), (1, 1), bias=layer.bias is not None),
+        convolution((layer.in_channels, first), (1, 1), bias=False),
+        convolution((first, second), (high, 1), bias=False, groups=first if depthwise else 1, **down),
+        convolution((second, third), (1, wide), bias=False, groups=second if depthwise else 1, **right),
+        convolution((third, layer.out_channels), (1, 1), bias=layer.bias is not None),
     ]
 
 

@@ -143,7 +143,7 @@ REPLACEMENTS: dict[str, Callable[..., nn.Module]] = {
     "Identity": nn.Identity, "Linear": nn.Linear, "Conv1d": nn.Conv1d, "Conv2d": nn.Conv2d, "Conv3d": nn.Conv3d,
     "BatchNorm1d": nn.BatchNorm1d, "BatchNorm2d": nn.BatchNorm2d, "GroupNorm": nn.GroupNorm, "LayerNorm": nn.LayerNorm,
     "ReLU": nn.ReLU, "LeakyReLU": nn.LeakyReLU, "ELU": nn.ELU, "GELU": nn.GELU, "SiLU": nn.SiLU, "Tanh": nn.Tanh,
-    "Sigmoid": nn.Sigmoid, "Dropout": nn.Dropout, "Flatten": nn.Flatten, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
+    "Sigmoid": nn.Sigmoid, "Dropout": nn.Dropout, "Flatten": nn.Flatten, "Unflatten": nn.Unflatten, "AdaptiveAvgPool2d": nn.AdaptiveAvgPool2d,
     "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d, "TTLinear": TTLinear, "BTLinear": BTLinear,
     "Packed": lowbit.Packed, "Xnor": lowbit.Xnor, "QuantizedLinear": lowbit.QuantizedLinear,
     "QuantizedConv1d": lowbit.QuantizedConv1d, "QuantizedConv2d": lowbit.QuantizedConv2d,
