@@ -30,7 +30,7 @@ from netwright.data.examples import Examples
 from netwright.data.handed import from_python
 from netwright.data.loading import Batch, Batches
 from netwright.data.opening import finish, open_source
-from netwright.errors import DataError, RunError, UsageError
+from netwright.errors import DataError, NetwrightError, RunError, UsageError
 from netwright.inspection.cost import totals
 from netwright.nn import keeping, weights
 from netwright.preprocess import InputFile
@@ -115,13 +115,11 @@ def compress(
         tried: tuple[Point, ...] = ()
         if not steps:
             steps, tried = _searched(shop, wanted, heal)
-        network, surgeries, rows = _carry_out(shop, steps, keep_if_faster)
-        last = rows[-1] if rows else None
+        network, surgeries, rows, (now, latency) = _carry_out(shop, steps, keep_if_faster)
         drop = None
-        if last is not None and "accuracy" in last.metrics[1]:
-            drop = 100 * (shop.before.metrics["accuracy"] - last.metrics[1]["accuracy"])
-        time_ms = last.latency[1].median_ms if last is not None and last.latency[1] is not None else None
-        missed = wanted.missed(last.file_bytes[1] if last else shop.before.file_bytes, time_ms, drop if last else 0.0)
+        if "accuracy" in now.metrics:
+            drop = 100 * (shop.before.metrics["accuracy"] - now.metrics["accuracy"])
+        missed = wanted.missed(now.file_bytes, None if latency is None else latency.median_ms, drop)
         kept = keeping_compressed.keep(shop, network, surgeries, rows, passes.written(steps), tried, Path(folder))
     return Compressed(Run(kept, trust=True), tuple(rows), tried, tuple(missed))
 
@@ -309,8 +307,8 @@ def _teachers(name: str, folder: Path) -> list[nn.Module]:
 
 def _carry_out(
     shop: Workshop, steps: Sequence[Step], keep_if_faster: bool
-) -> tuple[nn.Module, list[Surgery], list[CompressionStep]]:
-    """The changed copy, its surgeries after the run's own, and a row for each pass."""
+) -> tuple[nn.Module, list[Surgery], list[CompressionStep], tuple[Figures, Latency | None]]:
+    """The changed copy, its surgeries after the run's own, a row for each pass, and what it has come to."""
     network = copy.deepcopy(shop.run.network).eval()
     surgeries: list[Surgery] = []
     rows: list[CompressionStep] = []
@@ -333,7 +331,7 @@ def _carry_out(
             rows.append(row)
             before, latency = after, now
         shop.said(f"  {row.note}")
-    return network, surgeries, rows
+    return network, surgeries, rows, (before, latency)
 
 
 def _in_order(steps: Sequence[Step]) -> Iterator[Step]:
@@ -347,7 +345,7 @@ def _timed(shop: Workshop, networks: dict[str, nn.Module]) -> dict[str, Latency]
     """Latencies; none, and a line that says why, where the runtime cannot take a network."""
     try:
         return shop.latencies(networks)
-    except UsageError as error:
+    except NetwrightError as error:
         if "" in networks:  # the source run itself: the runtime was asked for in vain
             raise
         shop.said(f"  not measured in {shop.runtime}: {error}")
