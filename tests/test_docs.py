@@ -6,12 +6,10 @@
 """
 
 import json
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +71,8 @@ def house(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     words = shlex.split(command)
     assert words[0] == "netwright", command
-    return warm.netwright(words[1:], folder, timeout=250, NETWRIGHT_CACHE=str(folder / "cache"), BROWSER="true")
+    cache = str(folder / "cache")
+    return warm.python(["-m", *words], folder, timeout=250, NETWRIGHT_CACHE=cache, BROWSER="true")
 
 
 @pytest.mark.timeout(1200)
@@ -102,11 +101,8 @@ def test_every_command_of_a_page_runs(page: Path, house: Path) -> None:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
 def test_the_python_of_a_page_runs(page: Path, house: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "\n".join(blocks(page, "python"))],
-        cwd=house, env={**os.environ, "NETWRIGHT_CACHE": str(house / "cache")}, capture_output=True, text=True,
-        timeout=250, check=False,
-    )  # fmt: skip
+    code = "\n".join(blocks(page, "python"))
+    done = warm.python(["-c", code], house, timeout=250, NETWRIGHT_CACHE=str(house / "cache"))
     assert done.returncode == 0, done.stderr
 
 

@@ -1,11 +1,10 @@
 """The examples do what their first line says."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+import warm
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 COMMANDS = {
@@ -22,10 +21,6 @@ def test_every_example_is_run() -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     more = ["--epochs", "2", "--set", "network.arguments.width=4"] if name == "own_network.py" else []
-    done = subprocess.run(
-        [sys.executable, *COMMANDS[name], *more],
-        cwd=tmp_path, env={**os.environ, "NETWRIGHT_CACHE": str(tmp_path / "cache")}, capture_output=True, text=True,
-        timeout=200, check=False,
-    )  # fmt: skip
+    done = warm.python([*COMMANDS[name], *more], tmp_path, timeout=200, NETWRIGHT_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "runs").glob("*/report.html"))

@@ -1,6 +1,6 @@
-"""Command lines in a process that has PyTorch already: a fork of one that imported it, so none waits for imports.
+"""Python in a process that has PyTorch already: a fork of one that imported it, so none waits for imports.
 
-What a command does, prints and leaves is the same; what it imports and how long it takes to start is not: tests of
+What it does, prints and leaves is the same; what it imports and how long it takes to start is not: tests of
 that start Python themselves.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -25,22 +26,26 @@ def _child(words: Sequence[str], folder: str, environment: dict[str, str], out: 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    from netwright.cli.main import main
+    match words:
+        case ["-m", module, *more]:
+            sys.argv, sys.path[0] = [module, *more], folder
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case ["-c", code, *more]:
+            sys.argv, sys.path[0] = ["-c", *more], folder
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
+        case [script, *more]:
+            sys.argv, sys.path[0] = [script, *more], str(Path(script).parent)
+            runpy.run_path(script, run_name="__main__")
 
-    sys.argv = ["netwright", *words]
-    sys.exit(main(list(words)))
 
-
-def netwright(
-    words: Sequence[str], folder: Path, timeout: float, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """``netwright WORDS`` in ``folder``: its exit code and what it printed."""
+def python(words: Sequence[str], folder: Path, timeout: float, **environment: str) -> subprocess.CompletedProcess[str]:
+    """``python WORDS`` (``-m MODULE``, ``-c CODE`` or a script) in ``folder``: its exit code and what it printed."""
     try:
         context = multiprocessing.get_context("forkserver")
     except ValueError:  # no fork on this system
         return subprocess.run(
-            [sys.executable, "-m", "netwright", *words], cwd=folder, env={**os.environ, **environment},
-            capture_output=True, text=True, timeout=timeout, check=False,
+            [sys.executable, *words], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
+            timeout=timeout, check=False,
         )  # fmt: skip
     context.set_forkserver_preload(IMPORTED)
     with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
