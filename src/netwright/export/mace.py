@@ -43,7 +43,7 @@ MISSING = dict.fromkeys(
 def lacking(graph: Graph) -> list[Lack]:
     found = unknown(graph, MISSING)
     for each in graph.operations:
-        if "pool" in each.kind and each.attributes.get("ceil_mode"):
+        if "pool" in each.kind and each.attributes.get("ceil"):
             found.append(Lack(each.name, each.kind, "MACE rounds the size of a pooled map down; this one rounds it up"))
     return found
 
