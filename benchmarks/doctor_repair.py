@@ -5,8 +5,9 @@
     python benchmarks/doctor_repair.py --json results.json
 
 Held-out rows are halved: one half is handed to the repair (and to the random search) as validation, the other half
-judges. `share` = (repaired − faulty) / (fixed − faulty) on the judging half; where nothing is held out, on the training
-rows. Random search draws from the same remedies with the same seconds.
+judges all four, each trained whole: the faulty and the fixed program as they are, the repair and the search. `share` =
+(repaired − faulty) / (fixed − faulty) on the judging half; where nothing is held out, on the training rows. Random
+search draws from the same remedies with the same seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import statistics
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,6 @@ def main() -> int:
 def one(case: Any, options: argparse.Namespace) -> dict[str, Any]:
     """Faulty, fixed, repaired and searched, judged on the same rows."""
     import programs
-    import torch
 
     from netwright import repairing
     from netwright.repair import mending
@@ -76,8 +77,10 @@ def one(case: Any, options: argparse.Namespace) -> dict[str, Any]:
     model, optimizer, loss, train, held_out = programs.prepare(program, options.seed)
     picked, judged = halves(held_out) if held_out[0] is not None else (None, train)
     replica = replicas.of(model, optimizer, loss, train, picked, min(program.batch, len(train[0])), program.epochs)
-    diagnosis = repairing.diagnose(replica, optimizer, model, options.seconds / 2)
-    mended = mending.mend(replica, diagnosis.findings, seconds=options.seconds)
+    began = time.thread_time()
+    diagnosis = repairing.diagnose(replica, optimizer, model, repairing.DIAGNOSIS * options.seconds)
+    left = options.seconds - (time.thread_time() - began)
+    mended = mending.mend(replica, diagnosis.findings, seconds=left)
     searched = None if options.no_search else mending.search(replica, seconds=options.seconds, seed=options.seed)
 
     def measured(result: Any) -> float:
@@ -89,8 +92,8 @@ def one(case: Any, options: argparse.Namespace) -> dict[str, Any]:
             outputs = outputs.sigmoid() if name == "binary_cross_entropy" else outputs
         return floored(programs.measure(program.metric, outputs, judged[1]))
 
-    faulty = floored(end_of(programs, program, options.seed, torch))
-    fixed = floored(end_of(programs, case.fixed, options.seed, torch))
+    faulty = floored(end_of(program, options.seed))
+    fixed = floored(end_of(case.fixed, options.seed))
     repaired, random = measured(mended), measured(searched)
     gap = max(fixed - faulty, BETTER)
     return {
@@ -105,9 +108,22 @@ def halves(data: Any) -> tuple[Any, Any]:
     return (data[0][::2], data[1][::2]), (data[0][1::2], data[1][1::2])
 
 
-def end_of(programs: Any, program: Any, seed: int, torch: Any) -> float:
-    """The program's own validation metric."""
-    return programs.train(program, seed).val_metric
+def end_of(program: Any, seed: int) -> float:
+    """The program's own metric at its end on the rows that judge, in evaluation mode."""
+    import programs
+    import score
+    import torch
+
+    class Keeper(score.Diagnoser):  # type: ignore[misc]
+        def start(self, model: Any, *given: Any) -> None:
+            self.model, (_, _, train, held_out, *_) = model, given
+            self.rows = train if held_out is None else halves(held_out)[1]
+
+    keeper = Keeper()
+    programs.train(program, seed, keeper)
+    keeper.model.eval()
+    with torch.no_grad():
+        return float(programs.measure(program.metric, keeper.model(keeper.rows[0]), keeper.rows[1]))
 
 
 def floored(value: float) -> float:

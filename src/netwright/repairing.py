@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ from netwright.training import randomness
 from netwright.watching import preflight
 from netwright.watching.undisturbed import undisturbed
 
-SECONDS = 60.0
+SECONDS = 60.0  # of computing in all: diagnosis, remedies and their proof
+DIAGNOSIS = 0.5  # of it, at most
 EXAMPLES = 60_000  # of a recipe's training part, at most, in memory for the copies
 # Kinds of change that a recipe can say; the others are for networks and scripts of one's own.
 IN_RECIPES = (
@@ -77,7 +79,7 @@ def repair(
     epochs: int = 10,
     seconds: float = SECONDS,
 ) -> Repaired:
-    """Say what is wrong with a training, repair it within ``seconds`` of computing, and prove it. ``network`` stays.
+    """Say what is wrong with a training, repair it and prove it, within ``seconds`` of computing. ``network`` stays.
 
     ``train_data``, ``validation``: (inputs, targets), arrays or tensors. ``loss``: cross-entropy, squared, … (auto: by
     the targets), or the callable (outputs, targets) → scalar. ``optimizer``: a name, or the object over the network's
@@ -93,8 +95,10 @@ def repair(
         loss = _loss(loss, train_data)
     replica = replicas.of(network, optimizer, loss, train_data, validation, batch_size, epochs)
     with undisturbed():
-        diagnosis = diagnose(replica, optimizer, network, seconds / 2)
-        mended = mending.mend(replica, diagnosis.findings, seconds=seconds)
+        began = time.thread_time()
+        diagnosis = diagnose(replica, optimizer, network, DIAGNOSIS * seconds)
+        left = seconds - (time.thread_time() - began)
+        mended = mending.mend(replica, diagnosis.findings, seconds=left)
     return Repaired(diagnosis, mended.ledger, mended.network, mended.replica)
 
 
@@ -167,8 +171,10 @@ def repair_recipe(
             network, optimizer, objective.loss, train, held_out, int(settled.train.batch_size),
             int(settled.train.epochs), task="regression" if known.task == "regression" else "unknown",
         )  # fmt: skip
-        diagnosis = diagnose(replica, optimizer, network, seconds / 2)
-        mended = mending.mend(replica, diagnosis.findings, seconds=seconds, allowed=IN_RECIPES)
+        began = time.thread_time()
+        diagnosis = diagnose(replica, optimizer, network, DIAGNOSIS * seconds)
+        left = seconds - (time.thread_time() - began)
+        mended = mending.mend(replica, diagnosis.findings, seconds=left, allowed=IN_RECIPES)
     changed = dict(flat(settled))
     keys: dict[str, Any] = {}
     for part in mended.ledger.changes:

@@ -1,6 +1,7 @@
 """A training repaired: remedies one at a time, from the root cause, each proved against the unrepaired one.
 
-A remedy is kept only if it wins beyond the noise on the same seeds and epochs, else it is rolled back. What is wrong in
+A remedy is kept only if it wins on the same seeds and epochs, beyond the noise or by a paired test at 5 %, else it is
+rolled back. What is wrong in
 two places at once shows no gain by either repair alone; then a group of usual settings is tried as one, and everything
 that it does not need is taken out of it again, one at a time.
 """
@@ -20,11 +21,12 @@ from netwright.observations.experiments import Change, RepairStep
 from netwright.records import Finding, Record
 from netwright.repair import changes, wording
 from netwright.repair.confirm import Laboratory
-from netwright.repair.replaying import Copy
+from netwright.repair.replaying import Copy, steps_of
 from netwright.repair.replica import Replica
 from netwright.repair.scoring import Score, kind_of
 
 SECONDS = 60.0
+PROOF = 0.5  # of all seconds, at most, are kept for the proof
 GROUP_ORDER = 2  # passes over the remedies: what was kept may make another one win
 
 Remedy = tuple[Change, ...]
@@ -163,17 +165,22 @@ def mend(
     seconds: float = SECONDS,
     allowed: Iterable[str] | None = None,
 ) -> Mended:
-    """Repair a training within ``seconds`` of computing. ``findings``: in the order of a diagnosis, roots first.
+    """Repair a training within ``seconds`` of computing, the proof included. ``findings``: in the order of a diagnosis,
+    roots first; notes do not count, and where nothing is found nothing is tried.
 
     ``allowed``: kinds of change that may be kept (all). The last word has a seed that decided nothing: where the
-    repaired training is not better with it, the training stays as it was.
+    repaired training is not better with it, the training stays as it was. Its two trainings are whole: seconds are
+    kept for them, and half of all at most.
     """
     began = time.thread_time()
     kinds = None if allowed is None else set(allowed)
-    work = _Work(replica, began + seconds, kinds)
+    work = _Work(replica, began, seconds, kinds)
+    found = [finding for finding in findings if finding.severity != "note"]
+    if not found:
+        return _finished(replica, work, began)
     asked = [
         (finding.code, finding.cause, remedy)
-        for finding in findings
+        for finding in found
         for remedy in (output_remedies(replica) if finding.code in OUTPUT_CODES else FOR_CODE.get(finding.code, ()))
     ]
     done = set()
@@ -182,7 +189,7 @@ def mend(
             done.add(repr(remedy))
             work.try_one(remedy, code, cause)
     for _ in range(GROUP_ORDER):
-        if work.satisfied():
+        if work.over() or work.satisfied():
             break
         kept_before = len(work.kept)
         for remedy in everything(work.current):
@@ -200,43 +207,51 @@ def search(replica: Replica, *, seconds: float = SECONDS, seed: int = 0) -> Mend
     began = time.thread_time()
     draw = random.Random(seed)
     remedies = everything(replica)
-    laboratory = Laboratory(replica)
+    work = _Work(replica, began, seconds, None)
+    laboratory = work.laboratory = Laboratory(replica)
     best: tuple[float, Remedy] = (0.0, ())
     steps: list[RepairStep] = []
-    while (left := began + seconds - time.thread_time()) > 0:
+    while (left := work.left) > 0:
         drawn = draw.sample(remedies, draw.randint(1, 4))
         together: Remedy = tuple(part for remedy in drawn for part in remedy)
         outcome = laboratory.run(Experiment(name="random", changes=together), left)
         gain = outcome.gain if outcome.gain is not None else 0.0
         if gain > best[0]:
             best = gain, together
+            work.current = changes.apply(replica, *together)
         steps.append(_step(together, outcome, gain >= best[0] > 0))
-    work = _Work(replica, began + seconds, None)
     work.steps, work.kept = steps, list(best[1])
-    work.current = changes.apply(replica, *best[1])
     return _finished(replica, work, began)
 
 
 class _Work:
     """The training as repaired so far."""
 
-    def __init__(self, replica: Replica, until: float, allowed: set[str] | None) -> None:
+    def __init__(self, replica: Replica, began: float, seconds: float, allowed: set[str] | None) -> None:
         self.original = self.current = replica
-        self.until, self.allowed = until, allowed
-        self.laboratory = Laboratory(replica)
+        self.until, self.seconds, self.allowed = began + seconds, seconds, allowed
+        self.laboratory = Laboratory(replica, patient=True)
         self.kept: list[Change] = []
         self.steps: list[RepairStep] = []
+        self._step_seconds = 0.0  # of the unrepaired training
+
+    @property
+    def left(self) -> float:
+        """Seconds for remedies: without those of the proof, which trains both whole."""
+        self._step_seconds = self._step_seconds or self.laboratory.step_seconds
+        proof = (steps_of(self.original) + steps_of(self.current)) * self._step_seconds
+        return self.until - min(proof, PROOF * self.seconds) - time.thread_time()
 
     def over(self) -> bool:
-        return time.thread_time() >= self.until
+        return self.left <= 0
 
     def satisfied(self) -> bool:
         """Nothing that could be called a fault is left: at most one point of a hundred to gain."""
-        replay = self.laboratory.baseline(0, max(1.0, self.until - time.thread_time()))
+        replay = self.laboratory.baseline(0, max(1.0, self.left))
         return replay.score is not None and replay.score >= 0.99
 
     def try_one(self, remedy: Remedy, code: str = "", why: str = "") -> bool:
-        left = self.until - time.thread_time()
+        left = self.left
         if left <= 0 or (self.allowed is not None and any(part.kind not in self.allowed for part in remedy)):
             return False
         outcome = self.laboratory.run(Experiment(name=_words(remedy), changes=remedy), left)
@@ -245,14 +260,14 @@ class _Work:
         if won:
             self.current = changes.apply(self.current, *remedy)
             self.kept += remedy
-            self.laboratory = Laboratory(self.current)
+            self.laboratory = Laboratory(self.current, patient=True)
         return won
 
     def try_group(self) -> None:
         """All usual settings at once; what it can do without is taken out again."""
         group = [remedy for remedy in _group(self.original) if self._fits(remedy)]
         together: Remedy = tuple(part for remedy in group for part in remedy)
-        left = self.until - time.thread_time()
+        left = self.left
         if left <= 0 or not together:
             return
         laboratory = Laboratory(self.original)
@@ -271,14 +286,14 @@ class _Work:
             kept: Remedy = tuple(part for other in without for part in other)
             if not kept or self.over():
                 break
-            tried = laboratory.run(Experiment(name="without", changes=kept), self.until - time.thread_time())
+            tried = laboratory.run(Experiment(name="without", changes=kept), max(0.0, self.left))
             needless = tried.gain is not None and outcome.gain is not None and tried.gain >= outcome.gain - 0.01
             self.steps.append(_step(kept, tried, needless, why=f"is this needed: {_words(remedy)}?"))
             if needless:
                 group = without
         self.kept = [part for remedy in group for part in remedy]
         self.current = changes.apply(self.original, *self.kept)
-        self.laboratory = Laboratory(self.current)
+        self.laboratory = Laboratory(self.current, patient=True)
 
     def _fits(self, remedy: Remedy) -> bool:
         if self.allowed is not None and any(part.kind not in self.allowed for part in remedy):

@@ -10,6 +10,11 @@ from netwright.repair.scoring import kind_of, score
 TRAINED, TESTED, FEATURES, TREES = 2000, 1000, 4096, 50  # about half a second
 
 
+def load() -> None:
+    """Import the learner: a second or two, once in a process, that no training is to pay for."""
+    import sklearn.ensemble  # noqa: F401
+
+
 def reference(replica: Replica) -> float | None:
     """The score of extremely randomised trees (Geurts et al. 2006) on the held-out part, in the copies' measure.
 

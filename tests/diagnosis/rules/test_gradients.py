@@ -75,12 +75,16 @@ def test_a_healthy_network_of_ten_layers_is_told_nothing() -> None:
 # ------------------------------------------------------------------------------------------------ three explosions
 
 
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), 0.1)
+
+
 def test_growth_over_depth_is_there_before_any_step() -> None:
     network = mlp(width=32, depth=6)
     for layer in network:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0, 2)
-    found = told(Training(network, optimizer=lambda n: torch.optim.SGD(n.parameters(), 0.1)).diagnosis())
+    found = told(Training(network, optimizer=sgd, families=("gradients", "initialization")).diagnosis())
     assert found["exploding-gradient"].because_of == "bad-initialization"
     assert found["exploding-gradient"].evidence[0].step == 0
 

@@ -34,7 +34,7 @@ def sgd(network: nn.Module) -> torch.optim.Optimizer:
 
 
 def test_equal_weights_are_named_and_what_follows_from_them() -> None:
-    found = told(Training(drawn(nn.init.zeros_), optimizer=sgd).diagnosis())
+    found = told(Training(drawn(nn.init.zeros_), optimizer=sgd, families=("initialization", "units")).diagnosis())
     assert found["symmetric-weights"].severity == "error"
     assert "bad-initialization" not in found
     assert found["dead-units"].because_of == "symmetric-weights"
@@ -45,7 +45,7 @@ def test_equal_weights_are_named_and_what_follows_from_them() -> None:
     ids=["too large", "too small"],
 )  # fmt: skip
 def test_weights_of_another_scale_are_named_and_proved(rule: Callable[[Tensor], object], depth: int) -> None:
-    found = told(Training(drawn(rule, depth=depth)).diagnosis())
+    found = told(Training(drawn(rule, depth=depth), families=("initialization",)).diagnosis())
     assert "He's and Xavier's" in found["bad-initialization"].confirmed_by
 
 

@@ -44,9 +44,9 @@ def pretrained() -> nn.Sequential:
 
 
 def test_drawn_weights_that_are_frozen_are_a_fault_and_learned_ones_are_not() -> None:
-    planted = told(Training(frozen(mlp(width=10))).diagnosis())
+    planted = told(Training(frozen(mlp(width=10)), families=("parameters",)).diagnosis())
     assert "every parameter is trained" in planted["frozen-parameters"].confirmed_by
-    kept = told(Training(frozen(pretrained())).diagnosis(), notes=True)
+    kept = told(Training(frozen(pretrained()), families=("parameters",)).diagnosis(), notes=True)
     assert kept["frozen-parameters"].severity == "note"
     assert "learned" in kept["frozen-parameters"].cause
 

@@ -18,6 +18,7 @@ from netwright.diagnosis.rules import batches, capacity, length, rates
 from netwright.observations import Observations, OptimizerFacts, Plan
 from netwright.observations.experiments import Outcome, Replay
 from netwright.records import EpochRow
+from netwright.repair import confirm
 from netwright.repair.confirm import judge_and_confirm
 from netwright.repair.replica import Replica
 from small_trainings import facts_of, mlp, spirals, training, waves
@@ -37,6 +38,7 @@ def only_rules_about_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = {rule: codes for rule, codes in judging.RULES.items() if rule.__module__ in {m.__name__ for m in modules}}
     monkeypatch.setattr(judging, "RULES", mine)
     monkeypatch.setattr(judging, "load_rules", lambda: None)
+    monkeypatch.setattr(confirm, "WALL", 1e6)  # a busy machine decides nothing
 
 
 def told(replica: Replica, **options) -> tuple[set[str], Observations]:

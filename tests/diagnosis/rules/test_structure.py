@@ -27,13 +27,13 @@ class Exponential(nn.Module):
     ("activation", "depth"), [(lambda: nn.Softmax(-1), 2), (Exponential, 4)], ids=["softmax", "exponential"]
 )
 def test_a_function_that_is_none_for_hidden_layers(activation: Callable[[], nn.Module], depth: int) -> None:
-    found = told(Training(mlp(activation=activation, depth=depth)).diagnosis())
+    found = told(Training(mlp(activation=activation, depth=depth), families=("structure",)).diagnosis())
     assert "wrong-hidden-activation" in found
     assert "ReLU" in found["wrong-hidden-activation"].confirmed_by
 
 
 def test_a_stack_of_sigmoids_names_the_function_as_the_root_of_what_vanishes() -> None:
-    found = told(Training(mlp(width=8, activation=nn.Sigmoid, depth=9)).diagnosis())
+    found = told(Training(mlp(8, 9, nn.Sigmoid), families=("structure", "gradients")).diagnosis())
     assert {"wrong-hidden-activation", "vanishing-gradient"} <= set(found)
     assert found["vanishing-gradient"].because_of == "wrong-hidden-activation"
 
@@ -70,7 +70,7 @@ def test_a_softmax_that_weighs_other_values_is_no_hidden_activation() -> None:
 
 
 def test_layers_without_an_activation_are_one_affine_function() -> None:
-    found = told(Training(mlp(activation=nn.Identity)).diagnosis())
+    found = told(Training(mlp(activation=nn.Identity), families=("structure",)).diagnosis())
     assert "missing-nonlinearity" in found
     assert "ReLU between" in found["missing-nonlinearity"].confirmed_by
 

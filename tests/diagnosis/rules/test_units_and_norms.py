@@ -18,7 +18,7 @@ def with_biases(value: float) -> nn.Sequential:
 
 
 def test_units_below_zero_for_all_inputs_are_dead_and_a_healthy_layer_has_some() -> None:
-    found = told(Training(with_biases(-30.0)).diagnosis())
+    found = told(Training(with_biases(-30.0), families=("units",)).diagnosis())
     assert found["dead-units"].layer == "3"
     assert found["dead-units"].evidence[0].value == 1.0
     assert "dead-units" not in told(Training(mlp()).diagnosis(), notes=True)
@@ -26,7 +26,7 @@ def test_units_below_zero_for_all_inputs_are_dead_and_a_healthy_layer_has_some()
 
 def test_inputs_out_of_scale_saturate_and_are_named_as_the_root() -> None:
     x, y = spirals()
-    loud = Training(mlp(activation=nn.Tanh), data=(300 * x, y), rate=1e-3).diagnosis()
+    loud = Training(mlp(activation=nn.Tanh), data=(300 * x, y), rate=1e-3, families=("units", "scales")).diagnosis()
     found = told(loud)
     assert found["saturated-units"].because_of == "input-not-normalized"
     assert "saturated-units" not in told(Training(mlp(activation=nn.Tanh)).diagnosis())
@@ -56,13 +56,13 @@ def normed() -> nn.Sequential:
 @pytest.mark.parametrize(("batch", "fault"), [(2, True), (32, False)])
 def test_batch_norm_over_two_examples(batch: int, fault: bool) -> None:
     """Only this rule's own experiments are made, all of them."""
-    watch = Training(normed(), batch=batch, epochs=3 if fault else 12).run()
+    watch = Training(normed(), batch=batch, epochs=3 if fault else 8).run()
     assert watch.laboratory is not None
     for _ in range(5):
         told = list(norms.norm_batch(watch.observations))
         asked = [one for one in told if isinstance(one, Experiment)]
         for one in asked:
-            watch.observations.outcomes[one.name] = watch.laboratory.run(one, 60.0)
+            watch.observations.outcomes[one.name] = watch.laboratory.run(one, 10.0)
         if not asked:
             break
     loud = [one for one in told if isinstance(one, Finding) and one.severity != "note"]
