@@ -131,6 +131,8 @@ def test_packed_layers_are_small_and_give_the_same(kind: str, times: float, tmp_
     assert before / sum(tensor.nbytes for tensor in packed) >= times
     network.get_submodule("2")._unpacked = None  # as after loading
     assert torch.equal(network(x), latent)
+    network.load_state_dict(network.state_dict(), strict=True)
+    assert not given.graph(network).unfollowed()  # graphs, and what is built on them, see plain layers
     assert bytes_of(network, tmp_path / "packed") < bytes_of(build(), tmp_path / "plain") / 3
 
 

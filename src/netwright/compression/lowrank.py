@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netwright.compression import decomposing as parts
 from netwright.compression.passes import Changed, Context, PassOptions, call
-from netwright.compression.placing import attempted, chosen
+from netwright.compression.placing import attempted, chosen, counted
 from netwright.nn import lowrank as layers
 from netwright.records import Surgery
 
@@ -101,8 +101,8 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
         return Changed((), "; ".join(["nothing was factorised", *stay[:3]]), {"stay": stay})
     note, costs = told(unchanged, network, context)
     worst = max(facts, key=lambda name: float(facts[name]["error"]))
-    found = f"{len(done)} layers by {options.family}, largest error {facts[worst]['error']:.3f} ({worst}); {note}"
-    return Changed(tuple(done), found, {"layers": facts, "stay": stay} | costs)
+    found = f"{counted(len(done), 'layer')} by {options.family}, largest error {facts[worst]['error']:.3f} ({worst})"
+    return Changed(tuple(done), f"{found}; {note}", {"layers": facts, "stay": stay} | costs)
 
 
 def told(before: nn.Module, after: nn.Module, context: Context) -> tuple[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from netwright.compression.passes import Changed, Context, PassOptions
-from netwright.compression.placing import attempted
+from netwright.compression.placing import attempted, counted
 from netwright.errors import UsageError
 from netwright.nn import bitcount
 from netwright.nn.lowbit import Binary, Ternary, Xnor, binary_scale, geometry_of
@@ -47,7 +47,9 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
         )  # fmt: skip
     old, new = (sum(each["bytes"][place] for each in facts.values()) for place in (0, 1))
     return Changed(
-        tuple(done), f"{len(done)} layers packed: {old:,} → {new:,} bytes ({old / new:.1f}×)", {"layers": facts}
+        tuple(done),
+        f"{counted(len(done), 'layer')} packed: {old:,} → {new:,} bytes ({old / new:.1f}×)",
+        {"layers": facts},
     )
 
 

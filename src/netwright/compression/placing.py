@@ -84,3 +84,8 @@ def attempted(network: nn.Module, context: Context, surgery: Surgery, values: Ma
         setattr(holder, last, old)
         return f"{surgery.module} stays: the network does not run without it ({str(error).splitlines()[0]})"
     return ""
+
+
+def counted(many: int, what: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{many} {what}{'s' * (many != 1)}"

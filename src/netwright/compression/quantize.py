@@ -1,7 +1,7 @@
 """Fewer bits: 16-bit floats, int8 as it will be rounded, ternary and binary weights, signs for weights and inputs.
 
 What is trained on afterwards learns with the rounding in place; ``pack`` then keeps the bits alone. An int8 file is an
-export artefact: ``int8`` puts the rounding and its calibrated ranges into the network, for healing and for the export.
+export artefact: ``int8`` puts the rounding and its calibrated ranges into the network, to see and heal what it costs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from netwright.compression import ranges
 from netwright.compression.passes import Changed, Context, PassOptions, call
-from netwright.compression.placing import attempted, chosen, in_order
+from netwright.compression.placing import attempted, chosen, counted, in_order
 from netwright.errors import UsageError
 from netwright.nn.lowbit import QuantizedConv1d, QuantizedConv2d, QuantizedLinear, geometry_of
 from netwright.nn.surgery import operate
@@ -99,7 +99,7 @@ def _coded(network: nn.Module, options: Options, context: Context) -> Changed:
         done.append(surgery)
         errors[name] = float((_weight(network, name) - weight).norm() / weight.norm().clamp(min=1e-30))
     bits = "1 bit" if options.kind == "binary" else "2 bits"
-    note = f"{len(done)} layers to {bits} a weight, first and last as they were; `pack` makes the file small"
+    note = f"{counted(len(done), 'layer')} to {bits} a weight, first and last as they were; `pack` makes the file small"
     return Changed(
         tuple(done),
         note if not (options.ends or options.layers) else note.replace(", first and last as they were", ""),
@@ -118,7 +118,9 @@ def _halved(network: nn.Module, options: Options) -> Changed:
         )
         operate(network, surgery)
         done.append(surgery)
-    return Changed(tuple(done), f"weights of {len(done)} layers kept as {options.kind}, used as float32 and fixed")
+    return Changed(
+        tuple(done), f"weights of {counted(len(done), 'layer')} kept as {options.kind}, used as float32 and fixed"
+    )
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ def _eight(network: nn.Module, options: Options, context: Context) -> Changed:
         if not attempted(network, context, surgery, values):
             done.append(surgery)
             facts[name] = {"low": low, "high": high, "seen": [seen[name].low, seen[name].high]}
-    note = f"inputs and weights of {len(done)} layers rounded to 8 bits, ranges by {options.ranges}; export writes int8"
+    note = f"inputs and weights of {counted(len(done), 'layer')} rounded to 8 bits, ranges by {options.ranges}"
     return Changed(tuple(done), note, {"ranges": facts})
 
 
@@ -233,5 +235,6 @@ def _xnor(network: nn.Module, options: Options, context: Context) -> Changed:
         if not attempted(network, context, surgery, values):
             done.append(surgery)
     return Changed(
-        tuple(done), f"{len(done)} layers to signs of weights and inputs; heal before it is judged, then `pack`"
+        tuple(done),
+        f"{counted(len(done), 'layer')} to signs of weights and inputs; heal before it is judged, then `pack`",
     )

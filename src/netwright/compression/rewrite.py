@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from netwright.compression import decomposing as parts
 from netwright.compression.lowrank import told
 from netwright.compression.passes import Changed, Context, PassOptions
-from netwright.compression.placing import attempted, chosen, exchangeable
+from netwright.compression.placing import attempted, chosen, counted, exchangeable
 from netwright.graph.structure import Graph, Operation
 from netwright.nn import lowrank as layers
 from netwright.nn.surgery import operate
@@ -76,8 +76,8 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
         return Changed((), "; ".join(["nothing was rewritten", *stay[:3]]), {"stay": stay})
     note, costs = told(unchanged, network, context)
     worst = max(facts, key=lambda name: float(facts[name]["error"]))
-    found = f"{len(done)} layers {options.kind}, weights off by up to {facts[worst]['error']:.2f} ({worst}); {note}"
-    return Changed(tuple(done), found, {"layers": facts, "stay": stay} | costs)
+    found = f"{counted(len(done), 'layer')} {options.kind}, weights off by up to {facts[worst]['error']:.2f} ({worst})"
+    return Changed(tuple(done), f"{found}; {note}", {"layers": facts, "stay": stay} | costs)
 
 
 # --------------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ def _folded(network: nn.Module, options: Options, context: Context) -> Changed:
         surgery = Surgery(operation="fold", module=made.module, arguments={"norm": operation.module})
         operate(network, surgery)
         done.append(surgery)
-    return Changed(tuple(done), f"{len(done)} batch norms folded" if done else "no batch norm to fold")
+    return Changed(tuple(done), f"{counted(len(done), 'batch norm')} folded" if done else "no batch norm to fold")
 
 
 def _before(operation: Operation, graph: Graph) -> Operation | None:

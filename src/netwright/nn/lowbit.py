@@ -140,6 +140,10 @@ def geometry_of(layer: nn.Module) -> tuple[Kind, dict[str, Any]]:
     }  # fmt: skip
 
 
+def _exporting() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
+
+
 def _product(kind: Kind, x: Tensor, weight: Tensor, bias: Tensor | None, geometry: dict[str, Any]) -> Tensor:
     return F.linear(x, weight, bias) if kind == "linear" else _CONVOLVE[kind](x, weight, bias, **geometry)
 
@@ -150,6 +154,7 @@ class Packed(nn.Module):
     ``words`` (planes, O, ⌈n / 8⌉) ``uint8`` and ``scale`` (O,). Plane 0 has a 1 for each positive weight, lowest bit
     first; plane 1, of ternary weights, a 1 for each that is not 0.
     The weight is unpacked once and kept until ``words`` change: small on disk, not in memory, and as fast as before.
+    Graphs and exports see the plain layer.
     """
 
     def __init__(
@@ -163,24 +168,28 @@ class Packed(nn.Module):
         self.register_buffer("words", torch.zeros(bits, self.shape[0], -(-many // 8), dtype=torch.uint8))
         self.register_buffer("scale", torch.ones(self.shape[0]))
         self.bias = nn.Parameter(torch.zeros(self.shape[0])) if bias else None
-        self._unpacked: tuple[Any, Tensor] | None = None
+        self.dense: Tensor
+        self.register_buffer("dense", torch.zeros(self.shape), persistent=False)
+        self._unpacked: tuple[int, int] | None = None  # versions of words and scale that ``dense`` was made of
 
     @property
     def weight(self) -> Tensor:
         """The weight that the bits stand for."""
-        key = (self.words._version, self.scale._version, self.words.data_ptr(), self.words.device, self.scale.dtype)
-        if self.words.is_meta or self._unpacked is None or self._unpacked[0] != key:
+        key = None if _exporting() or self.words.is_meta else (self.words._version, self.scale._version)
+        if key is not None and self._unpacked != key:
             with torch.no_grad():
                 code = bitcount.unpacked(self.words[0], math.prod(self.shape[1:])).to(self.scale.dtype)
                 if self.bits == 2:
-                    kept = bitcount.unpacked(self.words[1], math.prod(self.shape[1:])) > 0
-                    code = code * kept
+                    code = code * (bitcount.unpacked(self.words[1], math.prod(self.shape[1:])) > 0)
                 code = code.view(self.shape)
-                weight = per_channel(self.scale, code) * code
-            if self.words.is_meta:
-                return weight
-            self._unpacked = key, weight
-        return self._unpacked[1]
+                self.dense = per_channel(self.scale, code) * code
+            self._unpacked = key
+        return self.dense
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._unpacked = None
+        _ = self.weight  # so that whatever follows the network sees a weight, and no bits
 
     def forward(self, x: Tensor) -> Tensor:
         return _product(self.kind, x, self.weight, self.bias, self.geometry)
@@ -215,14 +224,17 @@ class Xnor(nn.Module):
         many = math.prod(self.shape[1:])
         self.scale: Tensor
         self.words: Tensor
+        self.dense: Tensor
         self.window: Tensor
         if packed:
             self.register_buffer("words", torch.zeros(self.shape[0], -(-many // 8), dtype=torch.uint8))
             self.register_buffer("scale", torch.ones(self.shape[0]))
+            self.register_buffer("dense", torch.zeros(self.shape), persistent=False)
         else:
             self.weight = nn.Parameter(torch.empty(self.shape))
             nn.init.kaiming_uniform_(self.weight, math.sqrt(5))
         self._laid: tuple[Any, Any] | None = None
+        self._unpacked: int | None = None
         self.threshold = nn.Parameter(torch.zeros(self.shape[1]))
         self.register_buffer("window", torch.ones(self.shape[1]))
         self.bias = nn.Parameter(torch.zeros(self.shape[0])) if bias else None
@@ -233,8 +245,10 @@ class Xnor(nn.Module):
         if self.packed and self._fast(centred):
             product = self._counted(centred)
         else:
-            window = per_channel(self.window, x[0]) if self.kind != "linear" else self.window
-            sign = through(torch.minimum(torch.maximum(centred, -window), window), signs(centred))
+            sign = signs(centred)
+            if torch.is_grad_enabled() and centred.requires_grad:
+                window = per_channel(self.window, x[0]) if self.kind != "linear" else self.window
+                sign = through(torch.minimum(torch.maximum(centred, -window), window), sign)
             product = self._multiplied(sign, self._code())
         scale = self.scale if self.packed else binary_scale(self.weight)
         found = product * (scale if self.kind == "linear" else per_channel(scale, product[0]))
@@ -246,9 +260,19 @@ class Xnor(nn.Module):
 
     def _code(self) -> Tensor:
         if self.packed:
-            code = bitcount.unpacked(self.words, math.prod(self.shape[1:])).to(self.scale.dtype)
-            return code.view(self.shape)
+            if not (_exporting() or self.words.is_meta) and self._unpacked != self.words._version:
+                self.dense = (
+                    bitcount.unpacked(self.words, math.prod(self.shape[1:])).to(self.scale.dtype).view(self.shape)
+                )
+                self._unpacked = self.words._version
+            return self.dense
         return through(self.weight.clamp(-1, 1), signs(self.weight))
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self.packed:
+            self._unpacked = self._laid = None
+            self._code()
 
     def _spread(self, x: Tensor) -> Tensor:
         if self.kind == "linear":
@@ -276,7 +300,7 @@ class Xnor(nn.Module):
     def _fast(self, x: Tensor) -> bool:
         quiet = not (torch.is_grad_enabled() and (x.requires_grad or self.training))
         plain = x.device.type == "cpu" and x.dtype == torch.float32 and type(x.detach()) is Tensor
-        return quiet and plain and not torch.compiler.is_compiling() and bitcount.available()
+        return quiet and plain and not _exporting() and bitcount.available()
 
     def _counted(self, centred: Tensor) -> Tensor:
         centred = centred.detach()
