@@ -37,10 +37,10 @@ from torch import nn
 
 
 class RowGRU(nn.Module):
-    def __init__(self, input_shape, outputs):
+    def __init__(self):
         super().__init__()
-        self.gru = nn.GRU(input_shape[2], 32, batch_first=True)
-        self.head = nn.Linear(32, outputs)
+        self.gru = nn.GRU(8, 32, batch_first=True)
+        self.head = nn.Linear(32, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.gru(x[:, 0])[0][:, -1])

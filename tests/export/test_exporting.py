@@ -37,9 +37,9 @@ from torch import nn
 
 
 class Rows(nn.Module):
-    def __init__(self, input_shape, outputs):
+    def __init__(self):
         super().__init__()
-        self.gru, self.head = nn.GRU(input_shape[2], 12, batch_first=True), nn.Linear(12, outputs)
+        self.gru, self.head = nn.GRU(8, 12, batch_first=True), nn.Linear(12, 10)
 
     def forward(self, x):
         return self.head(self.gru(x[:, 0])[0][:, -1])
