@@ -96,7 +96,7 @@ def main() -> None:
         rows[str(seed)] = row | {"seconds": round(time.perf_counter() - started)}
         print(f"seed {seed}: {rows[str(seed)]}", flush=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
-    for name in next(iter(rows.values())):
+    for name in (name for name in next(iter(rows.values())) if name != "seconds"):
         values = [row[name] for row in rows.values() if name in row]
         spread = statistics.stdev(values) if len(values) > 1 else float("nan")
         print(f"{name}: mean {statistics.mean(values):.1f} of 10,000, deviation {spread:.1f}, {len(values)} seeds")
