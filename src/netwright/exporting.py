@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,9 +78,13 @@ def export(
     """
     asked = wanted(target)
     require(asked.target)
+    for name, value in (("--max-drop", max_drop), ("--seconds", seconds)):
+        if not value >= 0:
+            raise UsageError(name, str(value), "0 or more", f"{name} 1")
     run = run if isinstance(run, Run) else workbench.load(run, folder=folder, trust=trust)
     place = Path(to) if to is not None else run.directory / EXPORTS
     files.require_place(place)
+    _require_own(place / str(asked))
     network = run.network
     real = real_examples(run, inputs, examples)
     made, expected = _package(run, network, real, asked, inside)
@@ -97,6 +101,19 @@ def export(
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return msgspec.structs.replace(result, path=str(place / str(asked) / path.name))
+
+
+def _require_own(folder: Path, written: Collection[str] | None = None) -> None:
+    """A folder that the export may replace: there is none, or it holds an export of before and nothing else."""
+    if not folder.exists():
+        return
+    held = {each.name for each in folder.iterdir()} if folder.is_dir() else {folder.name}
+    foreign = held if KEPT not in held else held - set(held if written is None else written)
+    if foreign:
+        named = ", ".join(sorted(foreign)[:MOST_NAMED])
+        raise UsageError(
+            str(folder), f"files that are no part of an export: {named}", "a place for it alone", "--to FOLDER"
+        )
 
 
 def refuse(asked: Wanted, lacks: Sequence[Lack]) -> None:
@@ -298,6 +315,7 @@ def _keep(run: Run, made: Package, asked: Wanted, beside: Path, target: Path, pa
         (beside / name).write_text(text, encoding="utf-8")
         (beside / "preprocess.json").write_text(run.inputs.to_json(indent=2) + "\n", encoding="utf-8")
         (beside / KEPT).write_text(result.to_json(indent=2) + "\n", encoding="utf-8")
+        _require_own(target, {each.name for each in beside.iterdir()})
         for each in beside.iterdir():
             files.sync_file(each)
         files.sync_folder(beside)

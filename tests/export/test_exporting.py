@@ -248,6 +248,28 @@ def test_a_place_that_cannot_be_written_is_said_first(run: workbench.Run, tmp_pa
         netwright.export(run, "onnx-fp16")
 
 
+def test_nothing_but_an_export_of_before_is_replaced(run: workbench.Run, tmp_path: Path) -> None:
+    mine = tmp_path / "torchscript" / "thesis.txt"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    with pytest.raises(UsageError, match=r"thesis\.txt"):
+        netwright.export(run, "torchscript", to=tmp_path)
+    mine.unlink()
+    for _ in range(2):
+        netwright.export(run, "torchscript", to=tmp_path, examples=20)
+    mine.write_text("precious")
+    with pytest.raises(UsageError, match=r"thesis\.txt"):
+        netwright.export(run, "torchscript", to=tmp_path, examples=20)
+    assert mine.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["torchscript"]
+
+
+@pytest.mark.parametrize("key", ["max_drop", "seconds"])
+def test_no_limit_is_below_zero(run: workbench.Run, key: str) -> None:
+    with pytest.raises(UsageError, match="-5"):
+        netwright.export(run, "torchscript", **{key: -5})
+
+
 def test_a_file_of_other_weights_is_not_measured(tmp_path: Path) -> None:
     run = trained(tmp_path, "mlp", **{"data.limit": 100, "train.epochs": 1})
     path = Path(netwright.export(run, "onnx").path)

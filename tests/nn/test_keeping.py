@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -45,6 +46,8 @@ def test_a_file_that_changed_since_the_run_needs_trust(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SOURCE + "\n# changed\n")
     with pytest.raises(NetworkError, match="changed since the run"):
         keeping.build(record)
+    with pytest.raises(NetworkError, match="changed since the run"):  # whoever wrote the record left the hash out
+        keeping.build(msgspec.structs.replace(record, source_sha256=""))
     assert keeping.build(record, trust=True) is not None
 
 

@@ -256,7 +256,7 @@ def _digest(path: Path) -> str:
 
 
 def _check_trust(record: NetworkFile, source: Path) -> None:
-    if record.source_sha256 and _digest(source) != record.source_sha256:
+    if _digest(source) != record.source_sha256:  # none recorded is none that the run was made with
         raise NetworkError(
             str(source), "a source that changed since the run", "the code that the run was made with", "--trust"
         )
