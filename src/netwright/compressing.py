@@ -31,6 +31,7 @@ from netwright.data.handed import from_python
 from netwright.data.loading import Batch, Batches
 from netwright.data.opening import finish, open_source
 from netwright.errors import DataError, NetwrightError, RunError, UsageError
+from netwright.files import require_place
 from netwright.inspection.cost import totals
 from netwright.nn import keeping, weights
 from netwright.preprocess import InputFile
@@ -107,6 +108,7 @@ def compress(
     if wanted.runtime and runtime and wanted.runtime != runtime:
         raise UsageError("--runtime", repr(runtime), f"{wanted.runtime}, as --max-latency has it")
     run = subject if isinstance(subject, Run) else workbench.load(subject, folder=folder, trust=trust)
+    require_place(Path(folder))
     runtime = runtime or wanted.runtime or RUNTIME
     with opened(run, train_data, validation, said) as shop:
         shop.runtime, shop.threads, shop.batch = runtime, threads, batch
