@@ -16,6 +16,7 @@ from netwright.errors import RunError, UsageError
 from netwright.recipe import Recipe, override
 from netwright.records import EpochRow, Evidence, Finding, Measurement
 from netwright.runs import RunDirectory
+from netwright.training import recording
 
 
 def new(folder: Path, name: str = "digits") -> RunDirectory:
@@ -59,6 +60,16 @@ def test_a_checkpoint_is_named_and_old_ones_go(tmp_path: Path) -> None:
     assert (run.checkpoint("best") / "weights.safetensors").read_text() == "A"
     assert len(list((run.path / "checkpoints").iterdir())) == 2
     assert run.current()["epoch"] == 1
+
+
+def test_checkpoints_of_a_killed_process_go(tmp_path: Path) -> None:
+    """Killed after the last ``current.json`` and before what it replaced was removed: no later commit would do it."""
+    run = new(tmp_path)
+    run.commit(1, {"last": fill("a"), "best": fill("A")})
+    kept = {run.current()[role] for role in ("last", "best")}
+    shutil.copytree(run.checkpoint("last"), run.path / "checkpoints" / "000000000")
+    recording.clean(run)
+    assert {path.name for path in (run.path / "checkpoints").iterdir()} == kept
 
 
 def test_the_same_step_again_does_not_touch_what_is_named(tmp_path: Path) -> None:

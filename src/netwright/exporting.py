@@ -78,9 +78,8 @@ def export(
     """
     asked = wanted(target)
     require(asked.target)
-    for name, value in (("--max-drop", max_drop), ("--seconds", seconds)):
-        if not value >= 0:
-            raise UsageError(name, str(value), "0 or more", f"{name} 1")
+    if not seconds > 0:
+        raise UsageError("--seconds", str(seconds), "more than 0", "--seconds 30")
     run = run if isinstance(run, Run) else workbench.load(run, folder=folder, trust=trust)
     place = Path(to) if to is not None else run.directory / EXPORTS
     files.require_place(place)
@@ -298,8 +297,15 @@ def _result(
         inputs=compared.inputs, runtime=asked.target.runtime, precision=asked.precision,
         preprocessing="inside" if inside else "beside", tolerance=compared.tolerance if exact else None,
         agrees=compared.agrees, right=right, weights_sha256=weights_digest(run),
-        runtime_bytes=asked.target.library_bytes(), notes=(NOT_RUN,) if asked.target.name == "mace" else (),
+        runtime_bytes=asked.target.library_bytes(), notes=_notes(asked, run),
     )  # fmt: skip
+
+
+def _notes(asked: Wanted, run: Run) -> tuple[str, ...]:
+    notes = (NOT_RUN,) if asked.target.name == "mace" else ()
+    if run.files.current().get("finished"):
+        return notes
+    return (*notes, f"the run is not finished; its best weights so far (netwright train --resume {run.directory})")
 
 
 def weights_digest(run: Run) -> str:

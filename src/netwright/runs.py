@@ -284,8 +284,13 @@ class RunDirectory:
             files.sync_folder(root)
         current = {**self.current(), **facts, **names, "version": VERSION, "step": step}
         self.write_json("current.json", current)
+        self.drop_unnamed()
+
+    def drop_unnamed(self) -> None:
+        """Remove the checkpoints that ``current.json`` does not name: of before, or of a process that was killed."""
+        root, current = self.path / "checkpoints", self.current()
         with files.explained(root):
-            for path in root.iterdir():
+            for path in root.iterdir() if root.is_dir() else ():
                 if not path.name.startswith(".") and path.name not in (current.get("best"), current.get("last")):
                     files.remove_tree(path)
 

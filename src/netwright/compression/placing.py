@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from netwright.compression.passes import Context
 from netwright.errors import NetworkError, UsageError, nearest
@@ -38,6 +39,11 @@ def chosen(
 ) -> list[tuple[str, nn.Module]]:
     """The exchangeable layers, or those of them that are named. Raises ``UsageError`` for a name that is none."""
     known = dict(exchangeable(network, kinds))
+    if not known and any(parametrize.is_parametrized(module) for module in network.modules()):
+        raise UsageError(
+            f"compress: {where}", "layers whose weights are computed (masked, or of few bits)", "weights that are free",
+            f"{where} before the pass that computes them",
+        )  # fmt: skip
     for name in names:
         if name not in known:
             raise UsageError(

@@ -282,6 +282,7 @@ class Recorder:
 def clean(run: RunDirectory) -> None:
     """Remove what killed processes left half-written."""
     files.remove_leftovers(run.path / "checkpoints")
+    run.drop_unnamed()
     for path in run.path.glob(".*"):
         if path.is_file():
             path.unlink(missing_ok=True)

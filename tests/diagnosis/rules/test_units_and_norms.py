@@ -56,13 +56,13 @@ def normed() -> nn.Sequential:
 @pytest.mark.parametrize(("batch", "fault"), [(2, True), (32, False)])
 def test_batch_norm_over_two_examples(batch: int, fault: bool) -> None:
     """Only this rule's own experiments are made, all of them."""
-    watch = Training(normed(), batch=batch, epochs=3 if fault else 8).run()
+    watch = Training(normed(), batch=batch, epochs=5 if fault else 8).run()
     assert watch.laboratory is not None
     for _ in range(5):
         told = list(norms.norm_batch(watch.observations))
         asked = [one for one in told if isinstance(one, Experiment)]
         for one in asked:
-            watch.observations.outcomes[one.name] = watch.laboratory.run(one, 10.0)
+            watch.observations.outcomes[one.name] = watch.laboratory.run(one, 30.0)
         if not asked:
             break
     loud = [one for one in told if isinstance(one, Finding) and one.severity != "note"]
