@@ -8,10 +8,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 import netwright
 from netwright import compressing, files, runs, workbench
@@ -119,6 +121,20 @@ def test_what_is_not_faster_is_taken_back(run: Run, tmp_path: Path, monkeypatch:
     assert not done.run.files.read_json("network.json")["surgeries"]
     assert done.run.metrics["validation"] == run.metrics["validation"]
     assert ledger.rows(done.steps)[1][-1] == "undone"
+
+
+def test_a_pass_that_makes_it_larger_and_slower_says_so(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(shop: compressing.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
+        seen = slower(shop, networks)
+        return {name: msgspec.structs.replace(one, low_ms=one.median_ms) for name, one in seen.items()}
+
+    monkeypatch.setattr(compressing.Workshop, "latencies", twice)
+    layer = next(name for name, module in run.network.named_modules() if isinstance(module, nn.Linear))
+    (step,) = compressing.compress(run, f"lowrank=svd:rank=999,layers={layer}", folder=tmp_path).steps
+    assert "more parameters, more MACs, slower than before" in step.note
+    assert "wins nothing" in step.note
 
 
 def test_a_pass_that_brings_nothing_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

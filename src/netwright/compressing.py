@@ -374,7 +374,12 @@ def _row(
         "better": better,
     }
     won = tuple(name for name, true in gains.items() if true)
-    note = changed.note if won else f"{changed.note}; wins nothing: neither smaller nor faster nor better".lstrip("; ")
+    counts = {"parameters": (before.parameters, after.parameters), "MACs": (before.macs, after.macs)}
+    worse = [f"more {what}" for what, (old, new) in counts.items() if new > old]
+    worse += ["slower"] * (bool(changed.surgeries) and clearly_faster(*latency[::-1]))
+    notes = [changed.note, f"{', '.join(worse)} than before" if worse else ""]
+    notes.append("" if won else "wins nothing: neither smaller nor faster nor better")
+    note = "; ".join(filter(None, notes))
     return CompressionStep(
         step=step.text, parameters=(before.parameters, after.parameters), nonzero=(before.nonzero, after.nonzero),
         macs=(before.macs, after.macs), file_bytes=(before.file_bytes, after.file_bytes),

@@ -19,6 +19,9 @@ EXTRAS: dict[str, tuple[tuple[str, ...], str]] = {
     "ncnn": (("pnnx", "ncnn"), "ncnn files and their runtime"),
     "litert": (("ai_edge_litert",), "the LiteRT runtime"),
     "litert-convert": (("litert_torch", "ai_edge_quantizer"), "writing LiteRT files"),
+    "binary": (("numba",), "products of binary numbers by counting bits"),
+    "tune": (("optuna",), "studies: netwright tune"),
+    "postgres": (("optuna", "psycopg"), "studies that several machines share"),
 }
 CORE = ("torch", "numpy", "pillow", "safetensors", "scikit-learn", "msgspec", "PyYAML", "rich", "cyclopts", "Jinja2")
 _DISTRIBUTIONS = {

@@ -6,11 +6,8 @@ is relative, ‖W − Ŵ‖ / ‖W‖ (Frobenius), of each layer; an energy shar
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
@@ -19,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from netwright.compression import decomposing as parts
-from netwright.compression.passes import Changed, Context, PassOptions, call
-from netwright.compression.placing import attempted, chosen, counted
+from netwright.compression.passes import Changed, Context, PassOptions
+from netwright.compression.placing import Proposal, exchanged
 from netwright.nn import lowrank as layers
 from netwright.records import Surgery
 
@@ -73,73 +70,17 @@ class Plan:
 
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Factorise every layer that gets smaller by it, or those that are named."""
-    unchanged = copy.deepcopy(network)
-    done: list[Surgery] = []
-    facts: dict[str, Any] = {}
-    stay: list[str] = []
-    for name, module in chosen(f"lowrank={options.family}", network, (nn.Linear, nn.Conv2d), options.layers):
-        plan = planned(name, module, options)
+
+    def propose(name: str, layer: nn.Module) -> Proposal | str | None:
+        plan = planned(name, layer, options)
         if plan is None:
-            stay += [f"{name} stays: {options.family} does not apply to it"] * (name in options.layers)
-            continue
-        weight: Tensor = module.weight.detach()  # type: ignore[operator]
-        ranks = ranks_of(plan, weight, options)
-        if ranks is None or (not options.layers and plan.count(ranks) >= weight.numel()):
-            stay.append(f"{name} stays: it would not get smaller")
-            continue
-        surgery, values, approximation = plan.fit(ranks)
-        reason = attempted(network, context, surgery, values)
-        if reason:
-            stay.append(reason)
-            continue
-        done.append(surgery)
-        facts[name] = {
-            "ranks": list(ranks), "error": parts.relative_error(weight, approximation),
-            "parameters": [weight.numel(), plan.count(ranks)],
-        }  # fmt: skip
-    if not done:
-        return Changed((), "; ".join(["nothing was factorised", *stay[:3]]), {"stay": stay})
-    note, costs = told(unchanged, network, context)
-    worst = max(facts, key=lambda name: float(facts[name]["error"]))
-    found = f"{counted(len(done), 'layer')} by {options.family}, largest error {facts[worst]['error']:.3f} ({worst})"
-    return Changed(tuple(done), f"{found}; {note}", {"layers": facts, "stay": stay} | costs)
+            return None
+        ranks = ranks_of(plan, layer.weight.detach(), options)  # type: ignore[operator]
+        if ranks is None or (not options.layers and plan.count(ranks) >= layer.weight.numel()):  # type: ignore[operator]
+            return "it would not get smaller"
+        return Proposal(*plan.fit(ranks), plan.count(ranks), {"ranks": list(ranks)})
 
-
-def told(before: nn.Module, after: nn.Module, context: Context) -> tuple[str, dict[str, Any]]:
-    """Parameters, MACs and time of the network before and after, as a sentence that says what grew, and as figures."""
-    figures: dict[str, Any] = {
-        "parameters": [sum(each.numel() for each in network.parameters()) for network in (before, after)],
-        "macs": [context.macs(before), context.macs(after)],
-    }
-    texts = [f"parameters {figures['parameters'][0]:,} → {figures['parameters'][1]:,}"]
-    texts.append(f"MACs {figures['macs'][0]:,} → {figures['macs'][1]:,}")
-    if context.batches is not None:
-        figures["ms"] = milliseconds(before, after, context)
-        old, new = figures["ms"]
-        if new > old:
-            texts.append(f"slower than before: {old:.2f} → {new:.2f} ms an example (PyTorch, this machine)")
-    grown = [what for what in ("parameters", "macs") if figures[what][1] > figures[what][0]]
-    if grown:
-        texts.append(f"more {' and '.join(grown)} than before")
-    return ", ".join(texts), figures
-
-
-def milliseconds(before: nn.Module, after: nn.Module, context: Context, rounds: int = 9) -> list[float]:
-    """Medians for one real example, in turns, in PyTorch with the threads it has."""
-    batch = context.first_batch()
-    one = type(batch)(tuple(each[:1] for each in batch.inputs), batch.targets[:1], None, batch.names)  # type: ignore[call-arg]
-    taken: list[list[float]] = [[], []]
-    modes = [network.training for network in (before, after)]
-    with torch.inference_mode():
-        for number in range(rounds + 2):
-            for network, times in zip((before.eval(), after.eval()), taken, strict=True):
-                started = time.perf_counter()
-                call(network, one)
-                if number > 1:
-                    times.append(1e3 * (time.perf_counter() - started))
-    for network, mode in zip((before, after), modes, strict=True):
-        network.train(mode)
-    return [statistics.median(times) for times in taken]
+    return exchanged(f"lowrank={options.family}", network, context, options.layers, propose)
 
 
 # --------------------------------------------------------------------------------------------------------------

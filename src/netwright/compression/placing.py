@@ -2,16 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from netwright.compression.passes import Context
+from netwright.compression.decomposing import relative_error
+from netwright.compression.passes import Changed, Context
 from netwright.errors import NetworkError, UsageError, nearest
 from netwright.nn.surgery import operate
 from netwright.records import Surgery
+
+
+class Proposal(NamedTuple):
+    """A layer's surgery and the values that go with it; ``stands_for``: the weight that these amount to;
+    ``parameters``: of them, without bias; ``facts``: whatever else is worth writing down."""
+
+    surgery: Surgery
+    values: dict[str, Tensor]
+    stands_for: Tensor
+    parameters: int
+    facts: dict[str, Any] = {}
+
+
+def exchanged(
+    where: str, network: nn.Module, context: Context, names: Sequence[str],
+    propose: Callable[[str, nn.Module], Proposal | str | None],
+) -> Changed:  # fmt: skip
+    """Exchange every dense layer and convolution that gets smaller by it, or those that are named.
+
+    ``propose``: None where it does not apply, a text where it would bring nothing. The note says how many, how far
+    their weights are off, and why others stay; facts hold figures a layer.
+    """
+    done: list[Surgery] = []
+    facts: dict[str, Any] = {}
+    stay: list[str] = []
+    for name, layer in chosen(where, network, (nn.Linear, nn.Conv2d), names):
+        made = propose(name, layer)
+        if made is None:
+            stay += [f"{name} stays: it does not apply to it"] * (name in names)
+            continue
+        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
+        if not isinstance(made, str) and not names and made.parameters >= weight.numel():
+            made = "it would not get smaller"
+        if isinstance(made, str):
+            stay.append(f"{name} stays: {made}")
+            continue
+        reason = attempted(network, context, made.surgery, made.values)
+        if reason:
+            stay.append(reason)
+            continue
+        done.append(made.surgery)
+        error = relative_error(weight.cpu(), made.stands_for.cpu())
+        facts[name] = {"parameters": [weight.numel(), made.parameters], "error": error, **made.facts}
+    if not done:
+        return Changed((), "; ".join(["nothing was exchanged", *stay[:3]]), {"stay": stay})
+    worst = max(facts, key=lambda name: float(facts[name]["error"]))
+    note = f"{counted(len(done), 'layer')}, weights off by up to {facts[worst]['error']:.3f} ({worst})"
+    return Changed(tuple(done), note, {"layers": facts, "stay": stay})
 
 
 def exchangeable(network: nn.Module, kinds: Sequence[type[nn.Module]]) -> Iterator[tuple[str, nn.Module]]:

@@ -8,7 +8,6 @@ pooling). Only ``fold`` keeps the function; the rest is healing's, best with the
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Annotated, Any, Literal
 
@@ -17,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from netwright.compression import decomposing as parts
-from netwright.compression.lowrank import told
 from netwright.compression.passes import Changed, Context, PassOptions
-from netwright.compression.placing import attempted, chosen, counted, exchangeable
+from netwright.compression.placing import Proposal, counted, exchangeable, exchanged
 from netwright.graph.structure import Graph, Operation
 from netwright.nn import lowrank as layers
 from netwright.nn.surgery import operate
@@ -49,35 +47,15 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Rebuild every layer that gets smaller by it, or those that are named."""
     if options.kind == "fold":
         return _folded(network, options, context)
-    unchanged = copy.deepcopy(network)
-    done: list[Surgery] = []
-    facts: dict[str, Any] = {}
-    stay: list[str] = []
     graph = context.graph(network)
-    for name, layer in chosen(f"rewrite={options.kind}", network, (nn.Linear, nn.Conv2d), options.layers):
+
+    def propose(name: str, layer: nn.Module) -> Proposal | None:
         made = _pooled(name, layer, graph) if options.kind == "pooling" else _rebuilt(name, layer, options)
         if made is None:
-            stay += [f"{name} stays: {options.kind} does not apply to it"] * (name in options.layers)
-            continue
-        surgery, values, stands_for = made
-        weight: Tensor = layer.weight.detach()  # type: ignore[operator]
-        after = sum(tensor.numel() for key, tensor in values.items() if key.endswith("weight"))
-        if not options.layers and after >= weight.numel():
-            continue
-        reason = attempted(network, context, surgery, values)
-        if reason:
-            stay.append(reason)
-            continue
-        done.append(surgery)
-        facts[name] = {
-            "parameters": [weight.numel(), after], "error": parts.relative_error(weight.cpu(), stands_for),
-        }  # fmt: skip
-    if not done:
-        return Changed((), "; ".join(["nothing was rewritten", *stay[:3]]), {"stay": stay})
-    note, costs = told(unchanged, network, context)
-    worst = max(facts, key=lambda name: float(facts[name]["error"]))
-    found = f"{counted(len(done), 'layer')} {options.kind}, weights off by up to {facts[worst]['error']:.2f} ({worst})"
-    return Changed(tuple(done), f"{found}; {note}", {"layers": facts, "stay": stay} | costs)
+            return None
+        return Proposal(*made, sum(tensor.numel() for key, tensor in made[1].items() if key.endswith("weight")))
+
+    return exchanged(f"rewrite={options.kind}", network, context, options.layers, propose)
 
 
 # --------------------------------------------------------------------------------------------------------------

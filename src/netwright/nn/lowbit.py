@@ -364,25 +364,19 @@ class QuantizedLinear(_FakeQuantized, nn.Linear):
         return F.linear(*self._rounded(input), self.bias)
 
 
-class QuantizedConv1d(_FakeQuantized, nn.Conv1d):
+class _QuantizedConv(_FakeQuantized, nn.modules.conv._ConvNd):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ranges(self.out_channels)
+
+    def forward(self, input: Tensor) -> Tensor:
+        found: Tensor = self._conv_forward(*self._rounded(input), self.bias)
+        return found
+
+
+class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
     """A convolution along a series whose inputs and weights are rounded to 8 bits."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._ranges(self.out_channels)
 
-    def forward(self, input: Tensor) -> Tensor:
-        found: Tensor = self._conv_forward(*self._rounded(input), self.bias)
-        return found
-
-
-class QuantizedConv2d(_FakeQuantized, nn.Conv2d):
+class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
     """A convolution over pictures whose inputs and weights are rounded to 8 bits."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._ranges(self.out_channels)
-
-    def forward(self, input: Tensor) -> Tensor:
-        found: Tensor = self._conv_forward(*self._rounded(input), self.bias)
-        return found
