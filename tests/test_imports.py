@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "compressing": {"*"},
     "keeping_compressed": {"*"},
     "optim": BASE | {"recipe"},
+    "comparing": BASE | {"recipe"},
+    "starting": BASE | {"runs", "recipe", "preprocess", "nn"},
     "sourcing": BASE | {"recipe", "preprocess", "data", "building", "training"},
     "overseeing": BASE
     | {"repair"}
@@ -84,7 +86,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "codes", "files", "recipe", "runs", "reporting", "observations", "diagnosis", "diagnosing",
-    "boxes", "preprocess/records", "preprocess/with_numpy",
+    "boxes", "comparing", "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip

@@ -15,7 +15,9 @@ from netwright.data.batch_sources import BatchSource
 from netwright.data.examples import Examples
 from netwright.data.loading import ArrayBatches
 from netwright.errors import RecipeError
-from netwright.nn import keeping
+from netwright.nn import keeping, refitting
+from netwright.nn.depth import blocks
+from netwright.nn.surgery import replay
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import optimizers, schedules
@@ -51,6 +53,28 @@ def network_file(recipe: Recipe, material: Material) -> NetworkFile:
         recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
         depth=recipe.network.depth, dropout=recipe.network.dropout, arguments=recipe.network.arguments,
     )  # fmt: skip
+
+
+def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> NetworkFile:
+    """Give ``network`` the activations, norms, dropout and noise that the recipe asks for, in place; its record.
+
+    Raises ``RecipeError`` where batches of one example would leave a batch norm a single value a channel.
+    """
+    options = recipe.network
+    surgeries = refitting.refit(
+        network, record.input_shape, activation=options.activation, norm=options.norm, place=options.norm_place,
+        groups=options.norm_groups, drop_input=options.drop_input, drop_hidden=options.drop_hidden,
+        noise_hidden=options.noise_hidden, noise_weights=options.noise_weights,
+    )  # fmt: skip
+    replay(network, surgeries)
+    if recipe.train.batch_size == 1 and surgeries:
+        alone = refitting.one_value(network, record.input_shape)
+        if alone:
+            raise RecipeError(
+                "train.batch_size", f"1, with a batch norm over one value a channel ({alone})",
+                "at least 2, or a norm of single examples", "--set network.norm=layer",
+            )  # fmt: skip
+    return msgspec.structs.replace(record, surgeries=(*record.surgeries, *surgeries))
 
 
 def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss: Loss | None = None) -> Any:
@@ -89,7 +113,23 @@ def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RecipeError("network", "no trainable parameter", "at least one", "unfreeze a layer")
-    return optimizers.build(network, recipe.train)
+    if recipe.train.depth_rate == 1:
+        return optimizers.build(network, recipe.train)
+    return optimizers.build(_by_depth(optimizers.groups(network, recipe.train), network, recipe), recipe.train)
+
+
+def _by_depth(groups: list[dict[str, Any]], network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """The groups, each divided by block, the last block first: its rate is ``train.lr``, and every block further
+    towards the input has ``depth_rate`` of the rate behind it (Howard and Ruder 2018, 3.2; Clark et al. 2020)."""
+    if not isinstance(recipe.train.lr, float | int):
+        return groups
+    steps = {id(p): step for step, block in enumerate(reversed(blocks(network))) for p in block.parameters()}
+    rates = {step: float(recipe.train.lr) * recipe.train.depth_rate**step for step in sorted(set(steps.values()))}
+    divided = [
+        {**group, "params": [p for p in group["params"] if steps.get(id(p), 0) == step], "lr": rate}
+        for step, rate in rates.items() for group in groups
+    ]  # fmt: skip
+    return [group for group in divided if group["params"]]
 
 
 def rate(recipe: Recipe, epochs: int, steps_per_epoch: int) -> Callable[[int], float]:

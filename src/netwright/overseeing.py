@@ -183,7 +183,7 @@ def watch(
     told = _plain_loss(recipe, job, inputs, material, loss)
     made = Watch(
         job.network, job.optimizer, loss=told, train_data=train, val_data=validation, batch_size=batch,
-        epochs=job.epochs, ignore=recipe.ignore, budget=recipe.watch.budget, confirm=recipe.watch.confirm,
+        epochs=job.epochs, ignore=_silenced(recipe), budget=recipe.watch.budget, confirm=recipe.watch.confirm,
         tell=False,
     )  # fmt: skip
     examples = sources.examples
@@ -197,6 +197,12 @@ def watch(
     _follow(made, job)
     give_back()
     return made, time.perf_counter() - began
+
+
+def _silenced(recipe: Recipe) -> dict[str, str]:
+    """What the recipe silences, and layers that it freezes on purpose: with learned weights they are no fault."""
+    meant = {"frozen-parameters": "train.freeze"} if recipe.train.freeze and recipe.network.weights else {}
+    return meant | recipe.ignore
 
 
 def give_back() -> None:

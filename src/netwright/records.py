@@ -242,14 +242,21 @@ class Finding(Record, frozen=True, kw_only=True):
 
 
 class Trial(Record, frozen=True, kw_only=True):
-    """One recipe that a search tried."""
+    """One recipe that a search tried.
+
+    ``value``: its score, higher is better; of a stopped one that of its last epoch. ``curve``: the score after each
+    epoch. ``reason``: why it was stopped or failed. ``run``: the directory of its run, where that was kept.
+    """
 
     number: int
     change: dict[str, Any]
-    state: Literal["running", "finished", "stopped", "failed"]
+    state: Literal["waiting", "running", "finished", "stopped", "failed"]
     value: float | None = None
     seconds: float = 0.0
     reason: str = ""
+    curve: tuple[float | None, ...] = ()
+    metrics: dict[str, float | None] = {}
+    run: str = ""
 
 
 class Latency(Record, frozen=True, kw_only=True):
@@ -330,6 +337,65 @@ class BoxFigures(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+# ------------------------------------------------------------------------------------------------ comparisons
+
+
+class PairedDifference(Record, frozen=True, kw_only=True):
+    """``second`` minus ``first`` over ``pairs`` of runs with the same seed, in the metric's own unit.
+
+    ``low``, ``high``: the interval, which on the metric that is ``decisive`` holds for all pairs of recipes at once.
+    ``verdict``: ``better`` names the one that is; ``small``: it is, by less than matters; ``equal``: whatever
+    difference there is is less than matters; ``unclear``: zero is within the interval; ``failed``: trainings of one
+    of them did not end; ``too few`` pairs. ``needed``: seeds that find a difference of this size (or of that which
+    matters) four times of five; ``detectable``: the size that these seeds find as often.
+    """
+
+    first: str
+    second: str
+    part: str
+    metric: str
+    decisive: bool
+    pairs: int
+    mean: float | None = None
+    deviation: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    better: str = ""
+    verdict: Literal["better", "small", "equal", "unclear", "failed", "too few"]
+    needed: int | None = None
+    detectable: float | None = None
+
+
+class ArmResult(Record, frozen=True, kw_only=True):
+    """One recipe of a comparison: ``changes`` from the first, ``values`` by part, metric and seed, and what a run
+    cost: ``seconds`` of training and the process's highest memory, as medians. ``reused``: runs that were there."""
+
+    name: str
+    changes: dict[str, tuple[Any, Any]] = {}
+    runs: tuple[str, ...] = ()
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    failed: dict[int, str] = {}
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    reused: int = 0
+
+
+class Comparison(Record, frozen=True, kw_only=True):
+    """``netwright compare --seeds``. ``metric``: part and name of what decides; ``splits``: every seed also held out
+    other examples; ``level``: of all intervals of the ``comparisons`` on it together."""
+
+    metric: str
+    seeds: tuple[int, ...]
+    splits: bool
+    level: float
+    comparisons: int
+    arms: tuple[ArmResult, ...]
+    differences: tuple[PairedDifference, ...]
+    smallest: float = 0.0
+    page: str = ""
+
+
 # ----------------------------------------------------------------- networks as they are kept
 
 
@@ -362,6 +428,18 @@ class NetworkFile(Record, frozen=True, kw_only=True):
     input_shape: tuple[int, ...] = ()
     outputs: int = 0
     surgeries: tuple[Surgery, ...] = ()
+
+
+class StartRecord(Record, frozen=True, kw_only=True):
+    """Which weights a training began with: from where, what was matched, what is new and what was not used."""
+
+    source: str
+    sha256: str  # of names, shapes and values
+    how: str  # matched by name, or by order where no name is known
+    tensors: int
+    parameters: int  # values, those of buffers included
+    new: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
 
 class RunSummary(Record, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from netwright import building, environment, files, overseeing, runs, sourcing
+from netwright import building, environment, files, overseeing, runs, sourcing, starting
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
@@ -32,7 +32,7 @@ from netwright.optim import range_test, schedules
 from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
 from netwright.recipe import defaults, difference, override
 from netwright.recipe.schema import Recipe
-from netwright.records import Finding, NetworkFile
+from netwright.records import Finding, NetworkFile, StartRecord
 from netwright.reporting import cards, page
 from netwright.reporting.progress import Progress
 from netwright.runs import RunDirectory
@@ -42,6 +42,7 @@ from netwright.training import loop as loops
 from netwright.training import state as states
 from netwright.training.averaging import Average
 from netwright.training.evaluating import Evaluation, evaluate, examine
+from netwright.training.freezing import Freezing
 from netwright.training.precision import Precision
 from netwright.training.recording import DivergedError, Recorder, Sink, clean
 from netwright.watching import Watch
@@ -138,13 +139,18 @@ def train(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     material: Material | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Run:
     """Train what the recipe says, into a new directory under ``folder``, and write its report.
 
-    ``network``, ``loss``, ``optimizer`` and ``material`` (examples or batches) stand in for what the recipe names;
-    ``fit`` hands them over. ``trust``: also import a network from another user's file.
+    ``network``, ``loss``, ``optimizer``, ``material`` (examples or batches) and ``start`` (weights to begin with) stand
+    in for what the recipe names; ``fit`` hands them over. ``trust``: also import a network from another user's file.
     """
     files.require_place(Path(folder))  # before what may take minutes
+    requested = recipe
+    begun = starting.open_start(recipe, folder, start)
+    if begun is not None:
+        recipe = begun.recipe(recipe, data=material is None)
     material = open_source(recipe.data) if material is None else material
     _say_what_was_noted(material, shown)
     with _global_state(recipe):
@@ -156,12 +162,22 @@ def train(
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
         record = _network_record(resolved, material, network)
-        network = _built(record, trust, network).to(place)
+        record = record if begun is None else begun.record(record)
+        network = _built(record, trust, network)
+        record = building.refitted(resolved, record, network)
+        account = None
+        if begun is not None:
+            record, account = begun.begin(network, record, inputs.classes, inputs.targets)
+            for line in starting.sentences(account) if shown is not None else ():
+                shown.say(line)
+        network = network.to(place)
         own = {key: record.arguments[key] for key in ("width", "depth", "dropout") if key in record.arguments}
         resolved = override(resolved, {f"network.{key}": value for key, value in own.items()})
+        freezing = Freezing(network, resolved.train)
+        freezing(0)
         resolved, measured = _measured(resolved, material, network, inputs, place, loss)
-        pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer)
-        run = _new_run(Path(folder), resolved, recipe, record, inputs, material, measured)
+        pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer, freezing)
+        run = _new_run(Path(folder), resolved, requested, record, inputs, material, measured, account)
         watched = _watched(resolved, pieces, inputs, material, loss)
         return _carry_out(run, resolved, pieces, states.State(), shown, sinks, watched)
 
@@ -176,6 +192,7 @@ def resume(
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
     material: Material | None = None,
+    start: Mapping[str, torch.Tensor] | None = None,
 ) -> Run:
     """Go on with an interrupted run from its last checkpoint, to the same bits; a finished one is returned as it is.
 
@@ -197,7 +214,10 @@ def resume(
             record = run.read_record("network.json", NetworkFile)
             network = _built(record, trust, network).to(place)
             inputs = run.read_record("preprocess.json", InputFile)
-            pieces = _pieces(recipe, material, network, inputs, place, loss, optimizer)
+            _begin_again(run, recipe, network, record, inputs, start)
+            pieces = _pieces(
+                recipe, material, network, inputs, place, loss, optimizer, Freezing(network, recipe.train)
+            )
             clean(run)
             state = states.State()
             watched = _watched(recipe, pieces, inputs, material, loss)  # while its weights are those of the start
@@ -230,6 +250,7 @@ def fit(
     name: str = "",
     settings: Mapping[str, Any] | None = None,
     folder: Path | str = runs.DEFAULT_FOLDER,
+    start: Run | Path | str | Mapping[str, torch.Tensor] | None = None,
     resume_from: Path | str | None = None,
     quiet: bool = False,
 ) -> Run:
@@ -238,7 +259,8 @@ def fit(
     ``network``: any ``nn.Module``, or a name. ``train_data``, ``validation``, ``test``: ``(X, y)`` of arrays or tensors
     (X a tuple or dict of them for several inputs), a ``Dataset``, a ``DataLoader``, or the name or path of a source.
     ``loss``, ``optimizer``: names or the objects themselves. ``settings``: other recipe keys, ``{"train.clip": 1.0}``.
-    ``resume_from``: the directory of an interrupted run of the same call.
+    ``start``: weights to begin with: a run, a file of weights, or a ``state_dict``; what of it does not fit stops
+    before training. ``resume_from``: the directory of an interrupted run of the same call.
 
     A module of your own gets float arrays as they are, because you will call it without netwright too; for a network by
     name, and for ``uint8`` pictures, they are normalised (``data.normalize`` decides otherwise).
@@ -253,6 +275,9 @@ def fit(
     changes |= {"objective.loss": loss if isinstance(loss, str) else "python"}
     changes |= {"train.optimizer": optimizer if isinstance(optimizer, str) else "python"}
     changes |= {"network.name": network if isinstance(network, str) else "python"}
+    if start is not None:
+        from_run = start.directory if isinstance(start, Run) else start
+        changes["network.weights"] = starting.HANDED if isinstance(from_run, Mapping) else str(from_run)
     if isinstance(train_data, str | Path):
         held_out = {
             f"data.{part}": str(value)
@@ -276,6 +301,7 @@ def fit(
         "loss": None if isinstance(loss, str) else loss,
         "optimizer": None if isinstance(optimizer, str) else optimizer,
         "material": material,
+        "start": start if isinstance(start, Mapping) else None,
         "shown": Progress(quiet=quiet),
     }
     if resume_from is not None:
@@ -313,6 +339,28 @@ def _require_readable_source(run: RunDirectory, recipe: Recipe) -> None:
             "a run whose data came from Python",
             "the same data again",
             "netwright.fit(..., resume_from=RUN)",
+        )
+
+
+def _begin_again(
+    run: RunDirectory, recipe: Recipe, network: nn.Module, record: NetworkFile, inputs: InputFile,
+    start: Mapping[str, torch.Tensor] | None,
+) -> None:  # fmt: skip
+    """The weights that the run began with, as far as they are still there; without a checkpoint they are needed."""
+    if not recipe.network.weights:
+        return
+    needed = not run.current().get("last")
+    try:
+        begun = starting.open_start(recipe, run.path.parent, start)
+        assert begun is not None
+        _, account = begun.begin(network, record, inputs.classes, inputs.targets)
+    except NetwrightError:
+        if needed:
+            raise
+        return
+    if needed and account.sha256 != run.environment().get("start", {}).get("sha256"):
+        raise RunError(
+            recipe.network.weights, "other weights than the run began with", "the same ones", "train, which starts anew"
         )
 
 
@@ -364,7 +412,7 @@ def _measured(
 
 def _new_run(
     folder: Path, resolved: Recipe, requested: Recipe, record: NetworkFile, inputs: InputFile, material: Material,
-    measured: dict[str, Any],
+    measured: dict[str, Any], account: StartRecord | None,
 ) -> RunDirectory:  # fmt: skip
     """A locked directory with everything that is known before the first step."""
     name = resolved.name or Path(resolved.data.source).name.split(".")[0] or "run"
@@ -376,6 +424,8 @@ def _new_run(
         "exact_resume": bool(getattr(material, "exact", True)),
         "skipped": list(getattr(material, "skipped", ())),
     }
+    if account is not None:
+        about["start"] = account.to_dict()
     run.write_json("environment.json", environment.snapshot() | about)
     run.write_record("network.json", record)
     run.write_record("preprocess.json", inputs)
@@ -393,17 +443,20 @@ class _Pieces:
 
 def _pieces(
     recipe: Recipe, material: Material, network: nn.Module, inputs: InputFile, place: torch.device, loss: Loss | None,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: torch.optim.Optimizer | None, freezing: Freezing,
 ) -> _Pieces:  # fmt: skip
     if recipe.train.layout == "channels_last":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     sources = sourcing.open_batches(recipe, material, place)
+    freezing(int(recipe.train.epochs))  # the optimiser holds what will ever learn
     optimizer = building.optimizer(recipe, network) if optimizer is None else optimizer
+    freezing(0)
     precision, plateau = Precision(recipe.train.precision, place), schedules.Plateau(recipe.train)
     job = loops.Job(
         network=network, objective=building.objective(recipe, inputs, material, loss), optimizer=optimizer,
         rate=lambda step: 1.0, batches=sources.train, precision=precision, epochs=int(recipe.train.epochs),
         accumulate=recipe.train.accumulate, clip=recipe.train.clip,
+        before_epoch=lambda state: freezing(state.epoch),
     )  # fmt: skip
     by_step = building.rate(recipe, job.epochs, job.steps_per_epoch)
     job.rate = (lambda step: by_step(step) * plateau.factor) if recipe.train.schedule == "plateau" else by_step

@@ -10,6 +10,7 @@ from netwright.cli import printing
 from netwright.cli.diagnose import missed
 from netwright.cli.options import OUTPUT, FailOn, Json, RecipeFlags, Set, Trust, option, recipe_of
 from netwright.errors import UsageError
+from netwright.recipe import override
 
 if TYPE_CHECKING:
     from netwright.recipe import Recipe
@@ -25,6 +26,10 @@ def train(
     *,
     flags: RecipeFlags | None = None,
     set_: Set = None,
+    from_: Annotated[
+        str | None,
+        option("begin with the weights of a run or a file (.safetensors, .pt)", name="--from", metavar="RUN|FILE"),
+    ] = None,
     resume: Annotated[
         str | None, option("go on with an interrupted run to the same bits; last is the newest", metavar="RUN|last")
     ] = None,
@@ -49,13 +54,16 @@ def train(
     """
     folder = out or Path(runs.DEFAULT_FOLDER)
     if resume is not None:
-        _refuse_changes(subject, set_, flags, print_recipe)
+        _refuse_changes(subject, [*(set_ or []), *([f"network.weights={from_}"] if from_ else [])], flags, print_recipe)
         return _carry_out(lambda **how: _resumed(resume, folder, trust, how), folder, json, quiet, tensorboard, fail_on)
     recipe = recipe_of(None if subject is None else str(subject), set_, flags)
+    if from_ is not None:
+        path = Path(from_).expanduser()
+        recipe = override(recipe, {"network.weights": str(path if path.is_file() else runs.find(from_, folder))})
     if print_recipe:
         others = {"--tensorboard": tensorboard, "--out": out, "--quiet": quiet, "--fail-on": fail_on}
         _refuse("--print-recipe", others)
-        return _print_recipe(recipe, json)
+        return _print_recipe(recipe, folder, json)
     if fail_on and not recipe.watch.enabled:
         raise UsageError("--fail-on", "watch.enabled=false", "a training that is watched", "--set watch.enabled=true")
     return _carry_out(lambda **how: _trained(recipe, folder, trust, how), folder, json, quiet, tensorboard, fail_on)
@@ -79,11 +87,13 @@ def _refuse_changes(subject: Path | None, assignments: Any, flags: RecipeFlags |
     _refuse("--resume", {"--print-recipe": print_recipe})
 
 
-def _print_recipe(recipe: Recipe, json: bool) -> int:
-    from netwright import building, sourcing
+def _print_recipe(recipe: Recipe, folder: Path, json: bool) -> int:
+    from netwright import building, sourcing, starting
     from netwright.data.opening import open_source
     from netwright.recipe import defaults, to_dict, writing
 
+    begun = starting.open_start(recipe, folder)
+    recipe = recipe if begun is None else begun.recipe(recipe)
     material = open_source(recipe.data)
     resolved = defaults.resolve(recipe, sourcing.facts(material, None))
     building.network_file(resolved, material)  # an unknown network stops here as it would in training

@@ -24,6 +24,11 @@ CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta")
 SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle", "plateau")
 LOSSES = ("cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl")
+ACTIVATIONS = (
+    "identity", "relu", "leaky-relu", "prelu", "relu6", "elu", "selu", "gelu", "silu", "mish", "softplus", "sigmoid",
+    "tanh", "softsign", "hard-sigmoid", "hard-swish", "rbf", "softmax", "maxout",
+)  # fmt: skip
+NORMS = ("batch", "layer", "group", "instance", "weight", "cosine")
 FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "python")
 
 Optimizer = Literal[Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta", "python"]
@@ -31,6 +36,11 @@ Schedule = Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle
 Loss = Literal[
     Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl", "python"
 ]
+Activation = Literal[
+    "own", "identity", "relu", "leaky-relu", "prelu", "relu6", "elu", "selu", "gelu", "silu", "mish", "softplus",
+    "sigmoid", "tanh", "softsign", "hard-sigmoid", "hard-swish", "rbf", "softmax", "maxout",
+]  # fmt: skip
+Norm = Literal["own", "none", "batch", "layer", "group", "instance", "weight", "cosine"]
 Rate = Positive | Literal["auto", "range-test"]
 Format = Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"]
 
@@ -72,6 +82,15 @@ class Network(Section, frozen=True, kw_only=True):
     depth: Count | Auto = "auto"  # blocks a stage, or hidden layers
     dropout: BelowOne | Auto = "auto"  # share of units that a training step leaves out
     arguments: dict[str, Any] = {}  # handed to the network as keywords
+    activation: Activation = "own"  # of all hidden layers; own: as the network has them
+    norm: Norm = "own"  # what its norms become, or what one without norms gets; own: as the network has them
+    norm_place: Literal["before", "after"] = "before"  # the hidden activation
+    norm_groups: CountOrZero = 0  # of group norm; 0: up to 32
+    drop_input: BelowOne = 0.0  # share of the inputs that a training step leaves out
+    drop_hidden: BelowOne = 0.0  # share of the units behind every hidden activation that a training step leaves out
+    noise_hidden: NotNegative = 0.0  # deviation of Gaussian noise behind every hidden activation
+    noise_weights: NotNegative = 0.0  # deviation of Gaussian noise on weights, as a share of their root mean square
+    weights: str = ""  # start from these: a run, or a .safetensors or state_dict file; python: handed to fit
 
 
 class Objective(Section, frozen=True, kw_only=True):
@@ -115,6 +134,9 @@ class Train(Section, frozen=True, kw_only=True):
     step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
     accumulate: Count = 1  # batches a step
+    freeze: CountOrZero | str = 0  # blocks from the input that do not learn; all: all but the last; or modules a,b
+    unfreeze_every: CountOrZero = 0  # epochs after which the next frozen block learns, from the output; 0: never
+    depth_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # factor of the rate for every block towards the input
     average: Annotated[float, msgspec.Meta(ge=0, lt=1)] | Auto = "auto"  # decay of a weight average that is kept
     patience: CountOrZero = 0  # epochs without a better validation before stopping; 0: never
     keep: Literal[Auto, "best", "last"] = "auto"  # which weights the finished run stands for

@@ -37,6 +37,7 @@ class Job:
     epochs: int
     accumulate: int = 1
     clip: float = 0.0
+    before_epoch: Callable[[State], None] = lambda state: None  # also where a training goes on in mid-epoch
 
     @property
     def steps_per_epoch(self) -> int:
@@ -51,6 +52,7 @@ def train(job: Job, state: State, observer: Observer) -> None:
     count = len(job.batches)
     network.train()
     while state.epoch < job.epochs and not state.stopped:
+        job.before_epoch(state)
         for batch in job.batches.epoch(state.epoch, state.batch):
             state.batch += 1
             with precision.cast():

@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
@@ -673,7 +673,7 @@ _netwright() {
           ;;
         "train")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--resume" "--out" "--trust" "--fail-on" "--print-recipe" "--json" "--quiet" "--tensorboard" "--help" "-h" "--version")
+            local -a _c=("--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--from" "--resume" "--out" "--trust" "--fail-on" "--print-recipe" "--json" "--quiet" "--tensorboard" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -761,6 +761,9 @@ _netwright() {
                 COMPREPLY=()
                 ;;
               --set)
+                COMPREPLY=()
+                ;;
+              --from)
                 COMPREPLY=()
                 ;;
               --resume)

@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
     set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -321,6 +321,7 @@ complete -c netwright -n '__fish_netwright_using_command train' -l threads -r -d
 complete -c netwright -n '__fish_netwright_using_command train' -l seed -r -d 'of weights, order, augmentation and dropout'
 complete -c netwright -n '__fish_netwright_using_command train' -l name -r -d 'of the run; default: the source'\''s'
 complete -c netwright -n '__fish_netwright_using_command train' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
+complete -c netwright -n '__fish_netwright_using_command train' -l from -r -d 'begin with the weights of a run or a file (.safetensors, .pt)'
 complete -c netwright -n '__fish_netwright_using_command train' -l resume -r -d 'go on with an interrupted run to the same bits; last is the newest'
 complete -c netwright -n '__fish_netwright_using_command train' -l out -r -F -d 'the folder of runs; runs if left out'
 complete -c netwright -n '__fish_netwright_using_command train' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'

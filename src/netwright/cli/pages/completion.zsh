@@ -94,6 +94,7 @@ _netwright() {
             '*--seed[of weights, order, augmentation and dropout]:seed' \
             '*--name[of the run; default\: the source'\''s]:name' \
             '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '*--from[begin with the weights of a run or a file (.safetensors, .pt)]:from' \
             '*--resume[go on with an interrupted run to the same bits; last is the newest]:resume' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
