@@ -74,7 +74,10 @@ def _preflight(recipe: Recipe, material: Material, trust: bool) -> tuple[Recipe,
     place = building.device(resolved)
     randomness.seed(resolved.seed)
     inputs = sourcing.input_file(material, known.outputs)
-    network = keeping.build(building.network_file(resolved, material), trust=trust).to(place)
+    record = building.network_file(resolved, material)
+    network = keeping.build(record, trust=trust)
+    building.refitted(resolved, record, network)
+    network = network.to(place)
     sources = sourcing.open_batches(resolved, material, place)
     job = loops.Job(
         network=network, objective=building.objective(resolved, inputs, material),

@@ -160,6 +160,7 @@ def repair_recipe(
         inputs = sourcing.input_file(material, known.outputs)
         record = workbench._network_record(resolved, material, None)
         network = workbench._built(record, trust)
+        building.refitted(resolved, record, network)
         objective = building.objective(resolved, inputs, material, None)
         place = torch.device("cpu")
         train = _gathered(resolved, material, "train", place)

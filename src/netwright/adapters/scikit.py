@@ -137,7 +137,10 @@ class _NetworkEstimator(BaseEstimator):
             if not isinstance(made, nn.Module):
                 raise NetworkError("network", type(made).__name__, "a function that returns a torch.nn.Module")
             return made
-        return keeping.build(building.network_file(recipe, examples), trust=True)
+        record = building.network_file(recipe, examples)
+        network = keeping.build(record, trust=True)
+        building.refitted(recipe, record, network)
+        return network
 
     def _outputs(self, X: Array) -> torch.Tensor:
         check_is_fitted(self, "network_")

@@ -15,7 +15,12 @@ from torch.nn.utils import fusion, parametrize
 
 from netwright.errors import NetworkError
 from netwright.nn import lowbit
+from netwright.nn.activations import Gaussian
+from netwright.nn.layers.cosine import CosineConv1d, CosineConv2d, CosineLinear
+from netwright.nn.layers.maxout import MaxoutConv1d, MaxoutConv2d, MaxoutLinear
+from netwright.nn.layers.noise import GaussianNoise, WeightNoise
 from netwright.nn.lowrank import BTLinear, TTLinear
+from netwright.nn.norms import TokenNorm
 from netwright.nn.zoo.blocks import Shuffle
 from netwright.nn.zoo.resnet import PaddedShortcut
 from netwright.nn.zoo.vit import Attention
@@ -148,6 +153,13 @@ REPLACEMENTS: dict[str, Callable[..., nn.Module]] = {
     "MaxPool2d": nn.MaxPool2d, "AvgPool2d": nn.AvgPool2d, "TTLinear": TTLinear, "BTLinear": BTLinear,
     "Packed": lowbit.Packed, "Xnor": lowbit.Xnor, "QuantizedLinear": lowbit.QuantizedLinear,
     "QuantizedConv1d": lowbit.QuantizedConv1d, "QuantizedConv2d": lowbit.QuantizedConv2d,
+    "ConvTranspose1d": nn.ConvTranspose1d, "ConvTranspose2d": nn.ConvTranspose2d, "ConvTranspose3d": nn.ConvTranspose3d,
+    "BatchNorm3d": nn.BatchNorm3d, "InstanceNorm1d": nn.InstanceNorm1d, "InstanceNorm2d": nn.InstanceNorm2d,
+    "InstanceNorm3d": nn.InstanceNorm3d, "TokenNorm": TokenNorm, "PReLU": nn.PReLU, "ReLU6": nn.ReLU6, "SELU": nn.SELU,
+    "Mish": nn.Mish, "Softplus": nn.Softplus, "Softsign": nn.Softsign, "Hardsigmoid": nn.Hardsigmoid,
+    "Hardswish": nn.Hardswish, "Gaussian": Gaussian, "Softmax": nn.Softmax, "GaussianNoise": GaussianNoise,
+    "CosineLinear": CosineLinear, "CosineConv1d": CosineConv1d, "CosineConv2d": CosineConv2d,
+    "MaxoutLinear": MaxoutLinear, "MaxoutConv1d": MaxoutConv1d, "MaxoutConv2d": MaxoutConv2d,
 }  # fmt: skip
 
 
@@ -158,12 +170,28 @@ def _made(kind: str, arguments: dict[str, object]) -> nn.Module:
 
 
 def _replace(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
-    """Another module of a known kind: ``arguments = {"kind": ..., "arguments": {...}}``, or ``sequence`` of such."""
-    made = [
-        _made(step["kind"], step.get("arguments", {}))
-        for step in surgery.arguments.get("sequence", [surgery.arguments])
-    ]
-    _put(network, surgery.module, made[0] if len(made) == 1 else nn.Sequential(*made))
+    """Another module of a known kind: ``arguments = {"kind": ..., "arguments": {...}}``, or ``sequence`` of such.
+
+    The kind ``itself`` is the module that was there. ``keep``: tensors of the same name and shape keep their values,
+    and a bias that is new is zero.
+    """
+    made = []
+    for step in surgery.arguments.get("sequence", [surgery.arguments]):
+        part = module if step["kind"] == "itself" else _made(step["kind"], step.get("arguments", {}))
+        if step.get("keep"):
+            _take_over(part, module)
+        made.append(part.train(module.training))
+    _put(network, surgery.module, made[0] if len(made) == 1 else nn.Sequential(*made).train(module.training))
+
+
+def _take_over(made: nn.Module, module: nn.Module) -> None:
+    known = dict(module.named_parameters())
+    for name, parameter in made.named_parameters():
+        old = known.get(name, known.get(name.rpartition(".")[2], known.get(f"norm.{name}")))
+        if old is not None and old.shape == parameter.shape:
+            parameter.copy_(old)
+        elif name == "bias":
+            parameter.zero_()
 
 
 def _factorize(network: nn.Module, module: nn.Module, surgery: Surgery) -> None:
@@ -231,10 +259,15 @@ def _parametrize(network: nn.Module, module: nn.Module, surgery: Surgery) -> Non
         "half": lowbit.halve,
         "weight_norm": nn.utils.parametrizations.weight_norm,
         "orthogonal": nn.utils.parametrizations.orthogonal,
+        "noise": _noise,
     }
     if kind not in known:
         raise NetworkError("surgery parametrize", repr(kind), f"one of {', '.join(map(str, known))}")
     known[kind](module, str(surgery.arguments.get("tensor", "weight")), **surgery.arguments.get("arguments", {}))
+
+
+def _noise(module: nn.Module, name: str, deviation: float) -> None:
+    parametrize.register_parametrization(module, name, WeightNoise(deviation))
 
 
 _OPERATIONS: dict[str, Callable[[nn.Module, nn.Module, Surgery], None]] = {

@@ -1,0 +1,1 @@
+"""Layers that PyTorch lacks, one family a file."""

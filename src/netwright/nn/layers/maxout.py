@@ -1,0 +1,41 @@
+"""Layers that compute several affine pieces for each output and give the largest (Goodfellow et al. 2013)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class MaxoutLinear(nn.Linear):
+    """(..., I) → (..., O): the largest of ``pieces`` affine functions for each output; ``weight`` (O · pieces, I)."""
+
+    def __init__(self, in_features: int, out_features: int, pieces: int = 2, bias: bool = True) -> None:
+        super().__init__(in_features, out_features * pieces, bias)
+        self.pieces = pieces
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).unflatten(-1, (-1, self.pieces)).amax(-1)
+
+
+class MaxoutConv1d(nn.Conv1d):
+    """(N, I, L) → (N, O, L'): the largest of ``pieces`` convolutions for each output channel."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, pieces: int = 2, **options: Any) -> None:
+        super().__init__(in_channels, out_channels * pieces, kernel_size, **options)
+        self.pieces = pieces
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+
+
+class MaxoutConv2d(nn.Conv2d):
+    """(N, I, H, W) → (N, O, H', W'): the largest of ``pieces`` convolutions for each output channel."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, pieces: int = 2, **options: Any) -> None:
+        super().__init__(in_channels, out_channels * pieces, kernel_size, **options)
+        self.pieces = pieces
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
