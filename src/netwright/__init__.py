@@ -19,7 +19,7 @@ _HOMES = {
     "Recipe": "netwright.recipe",
     "Run": "netwright.workbench",
     "bench": "netwright.benching",
-    "compare": "netwright.workbench",
+    "compare": "netwright.replicating",
     "compress": "netwright.compressing",
     "diagnose": "netwright.diagnosing",
     "export": "netwright.exporting",
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from netwright.predicting import predict
     from netwright.recipe import Recipe, load_recipe
     from netwright.repairing import repair
+    from netwright.replicating import compare
     from netwright.watching import watch  # type: ignore[no-redef] # a module of this name is in its package
-    from netwright.workbench import Run, compare, fit, load, report, resume, train
+    from netwright.workbench import Run, fit, load, report, resume, train
 
 __all__ = [
     "NetworkClassifier",

@@ -30,7 +30,7 @@ from netwright.observations import keeping as observed
 from netwright.observations.experiments import Replay
 from netwright.optim import range_test, schedules
 from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
-from netwright.recipe import defaults, difference, override
+from netwright.recipe import defaults, override
 from netwright.recipe.schema import Recipe
 from netwright.records import Finding, NetworkFile, StartRecord
 from netwright.reporting import cards, page
@@ -642,8 +642,3 @@ def report(run: Run | Path | str) -> Path:
     """Write ``report.html`` into the run's directory."""
     directory = run.directory if isinstance(run, Run) else runs.find(run)
     return page.write_report(directory)
-
-
-def compare(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
-    """The keys in which two recipes differ."""
-    return difference(first, second)

@@ -49,7 +49,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bench": ("netwright.cli.bench:bench", "RUN [OPTIONS]"),
     "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
     "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
-    "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OPTIONS]"),
+    "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OTHERS]… [--seeds N] [OPTIONS]"),
     "explain": ("netwright.cli.explain:explain", "[SUBJECT] [OPTIONS]"),
     "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients [OPTIONS]"),
     "boxes": ("netwright.cli.boxes:boxes", "TRUTH DETECTIONS [OPTIONS]"),
@@ -218,7 +218,13 @@ def _run(arguments: list[str]) -> int:
     as_json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     with printing.answers_only():
         words = [STANDARD_INPUT if word == "-" else word for word in arguments]
-        return _guarded(lambda: application()(words), arguments, as_json)
+        try:
+            return _guarded(lambda: application()(words), arguments, as_json)
+        except KeyboardInterrupt:
+            if as_json:
+                where = " ".join(["netwright", *arguments[:1]])
+                printing.document({"error": {"where": where, "got": "Ctrl-C", "expected": "", "try": ""}})
+            raise
 
 
 def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> int:

@@ -22,3 +22,13 @@ def difference(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
     """The keys in which two recipes differ, each with both values."""
     one, other = flat(first), flat(second)
     return {key: (one[key], other[key]) for key in one if one[key] != other[key]}
+
+
+def differences(*recipes: Recipe) -> dict[str, tuple[Any, ...]]:
+    """The keys in which not all of several recipes are equal, each with the value of every recipe."""
+    known = [flat(recipe) for recipe in recipes]
+    return {
+        key: tuple(values[key] for values in known)
+        for key in known[0]
+        if any(values[key] != known[0][key] for values in known)
+    }

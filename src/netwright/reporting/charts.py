@@ -47,6 +47,16 @@ class Line:
     tone: str = "train"
 
 
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """What lies between two lines over the same ``xs``, behind the lines of a chart."""
+
+    xs: Sequence[float]
+    lows: Sequence[Number]
+    highs: Sequence[Number]
+    tone: str = "train"
+
+
 # ------------------------------------------------------------------------------------------------ markup
 
 
@@ -201,6 +211,7 @@ def line_chart(
     share: bool = False,
     log: bool | None = None,
     mark: tuple[float, str] | None = None,
+    bands: Sequence[Band] = (),
 ) -> str:
     """Lines over whole-numbered x (epochs or steps).
 
@@ -211,7 +222,8 @@ def line_chart(
     if not drawn:
         return ""
     xs = [x for _, points in drawn for x, _ in points]
-    ys = [y for _, points in drawn for _, y in points]
+    edges = [(band, _points(band.xs, band.lows), _points(band.xs, band.highs)) for band in bands]
+    ys = [y for points in (*(p for _, p in drawn), *(p for _, *both in edges for p in both)) for _, y in points]
     log = min(ys) > 1e-290 and (log if log is not None else not share and max(ys) > LOG_FROM * min(ys))
     ticks, texts = _value_ticks(ys, share=share, log=log)
     left = _left(texts)
@@ -231,6 +243,10 @@ def line_chart(
         parts += _mark(x_axis.at(mark[0]), mark[1], heights)
     if log:
         parts.append(tag("text", "log scale", class_="axis-title", x=0, y=HEIGHT - 5))
+    for band, lows, highs in edges:
+        if lows and len(lows) == len(highs):
+            outline = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in (*lows, *reversed(highs)))
+            parts.append(tag("path", class_=f"band {band.tone}", d=f"M{outline}Z"))
     readings = []
     for line, points in drawn:
         places = [(x_axis.at(x), y_axis.at(y)) for x, y in points]

@@ -22,6 +22,7 @@ from netwright.reporting.health import health
 
 FILE_NAME = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
+REPORT = "report.html.jinja"
 
 
 def write_report(directory: Path | str, *, state: str = "") -> Path:
@@ -61,9 +62,17 @@ def write_watch_report(path: Path | str, diagnosis: Diagnosis, observations: Obs
     return path
 
 
-def _render(shown: dict[str, Any]) -> str:
+def write_page(path: Path | str, template: str, shown: dict[str, Any]) -> Path:
+    """A page from another template, in the report's style, with its script."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.replace_file(path, _render(shown, template), "another place")
+    return path
+
+
+def _render(shown: dict[str, Any], template: str = REPORT) -> str:
     style, script = _asset("report.css"), _asset("report.js")
-    page: str = _template().render(
+    page: str = _template(template).render(
         **shown,
         style=Markup(style),
         script=Markup(script),
@@ -80,6 +89,6 @@ def _asset(name: str) -> str:
 
 
 @lru_cache
-def _template() -> Any:
+def _template(name: str) -> Any:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(_asset("report.html.jinja"))
+    return environment.from_string(_asset(name))

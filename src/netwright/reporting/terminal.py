@@ -86,15 +86,17 @@ def runs(summaries: Sequence[RunSummary]) -> RenderableType:
     return table
 
 
-def difference(changes: Mapping[str, tuple[Any, Any]], first: str = "first", second: str = "second") -> RenderableType:
-    """The keys in which two recipes differ."""
+def difference(changes: Mapping[str, tuple[Any, ...]], *names: str) -> RenderableType:
+    """The keys in which recipes differ, with the value of each."""
     from rich.text import Text
 
     if not changes:
         return Text("The recipes are equal.", style="dim")
-    table = _table([("key", ""), (first, ""), (second, "")])
-    for key, (one, other) in changes.items():
-        table.add_row(_text(key), _text(formatting.value_text(one)), _text(formatting.value_text(other), "bold"))
+    names = names or ("first", "second")
+    table = _table([("key", ""), *((name, "") for name in names)])
+    for key, (first, *others) in changes.items():
+        told = [_text(formatting.value_text(value), "bold" if value != first else "") for value in others]
+        table.add_row(_text(key), _text(formatting.value_text(first)), *told)
     return table
 
 

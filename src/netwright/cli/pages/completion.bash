@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
@@ -219,7 +219,7 @@ _netwright() {
           ;;
         "compare")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--seeds" "--set" "--metric" "--baseline" "--smallest" "--splits" "--page" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -231,6 +231,21 @@ _netwright() {
               _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
             fi
             case "$_value_prev" in
+              --seeds)
+                COMPREPLY=()
+                ;;
+              --set)
+                COMPREPLY=()
+                ;;
+              --metric)
+                COMPREPLY=()
+                ;;
+              --smallest)
+                COMPREPLY=()
+                ;;
+              --page)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
               --out)
                 COMPREPLY=( $(compgen -f -- "${cur}") )
                 ;;
@@ -533,7 +548,7 @@ _netwright() {
               [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
             done
           else
-            local -a _c=("networks" "sources" "losses" "optimizers" "schedules" "findings" "keys")
+            local -a _c=("networks" "layers" "activations" "norms" "initializers" "objectives" "optimizers" "schedules" "regularizers" "sources" "losses" "findings" "keys")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
     set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --name --network --object-size --optimizer --out --outputs --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --set --size --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -82,12 +82,12 @@ complete -c netwright -n __fish_use_subcommand -a 'export' -d 'Write a run'\''s 
 complete -c netwright -n __fish_use_subcommand -a 'bench' -d 'Measure how long a run'\''s network takes in each runtime of this machine.'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
-complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between two recipes or runs.'
-complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a layer out, or say what a finding means.'
+complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between recipes or runs, or train them with the same seeds an…'
+complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a layer out, or say what a finding or a part of the craft means.'
 complete -c netwright -n __fish_use_subcommand -a 'check' -d 'Check data and a recipe before anything is trained.'
 complete -c netwright -n __fish_use_subcommand -a 'boxes' -d 'Measure how well boxes were found: average precision and recall.'
 complete -c netwright -n __fish_use_subcommand -a 'init' -d 'Write a recipe with every key, its default and its meaning.'
-complete -c netwright -n __fish_use_subcommand -a 'list' -d 'List networks, sources, losses, optimizers, schedules, findings or recipe keys.'
+complete -c netwright -n __fish_use_subcommand -a 'list' -d 'List networks, sources, findings, recipe keys, or the parts of the craft: layer…'
 complete -c netwright -n __fish_use_subcommand -a 'env' -d 'Say what is installed here, what can be used, and why not.'
 complete -c netwright -n __fish_use_subcommand -a 'completion' -d 'Print the completion script of a shell.'
 # Root-level options
@@ -145,6 +145,14 @@ complete -c netwright -n '__fish_netwright_using_command check' -l out -r -F -d 
 complete -c netwright -n '__fish_netwright_using_command compare' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command compare' -s h -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command compare' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command compare' -l seeds -r -d 'train all with so many seeds and judge the differences'
+complete -c netwright -n '__fish_netwright_using_command compare' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
+complete -c netwright -n '__fish_netwright_using_command compare' -l metric -r -d 'what decides: accuracy, validation.loss, …; the most telling one of the test pa…'
+complete -c netwright -n '__fish_netwright_using_command compare' -l baseline -d 'compare each with the first alone; needs fewer seeds'
+complete -c netwright -n '__fish_netwright_using_command compare' -l smallest -r -d 'the difference that would matter, in the metric'\''s unit: 0.01 is a point'
+complete -c netwright -n '__fish_netwright_using_command compare' -l splits -d 'hold out other examples with each seed, the same for all'
+complete -c netwright -n '__fish_netwright_using_command compare' -l page -r -F -d 'where the page goes; beside the runs if left out'
+complete -c netwright -n '__fish_netwright_using_command compare' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
 complete -c netwright -n '__fish_netwright_using_command compare' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command compare' -l out -r -F -d 'the folder of runs; runs if left out'
 
@@ -253,7 +261,7 @@ complete -c netwright -n '__fish_netwright_using_command list' -s h -d 'Display 
 complete -c netwright -n '__fish_netwright_using_command list' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command list' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 # Positionals for: list
-complete -c netwright -n '__fish_netwright_using_command list; and test (__fish_netwright_positional_index 1) = 0' -f -a 'networks sources losses optimizers schedules findings keys'
+complete -c netwright -n '__fish_netwright_using_command list; and test (__fish_netwright_positional_index 1) = 0' -f -a 'networks layers activations norms initializers objectives optimizers schedules regularizers sources losses findings keys'
 
 # Options for: predict
 complete -c netwright -n '__fish_netwright_using_command predict' -l help -d 'Display this message and exit.'

@@ -25,12 +25,12 @@ _netwright() {
         'bench:Measure how long a run'\''s network takes in each runtime of this machine.'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
-        'compare:Show what differs between two recipes or runs.'
-        'explain:Work a layer out, or say what a finding means.'
+        'compare:Show what differs between recipes or runs, or train them with the same seeds an…'
+        'explain:Work a layer out, or say what a finding or a part of the craft means.'
         'check:Check data and a recipe before anything is trained.'
         'boxes:Measure how well boxes were found\: average precision and recall.'
         'init:Write a recipe with every key, its default and its meaning.'
-        'list:List networks, sources, losses, optimizers, schedules, findings or recipe keys.'
+        'list:List networks, sources, findings, recipe keys, or the parts of the craft\: layer…'
         'env:Say what is installed here, what can be used, and why not.'
         'completion:Print the completion script of a shell.'
       )
@@ -389,6 +389,11 @@ _netwright() {
           ;;
         compare)
           case ${words[CURRENT]} in
+            --page=*)
+              compset -P '--page='
+              _files
+              return
+              ;;
             --out=*)
               compset -P '--out='
               _files
@@ -396,8 +401,17 @@ _netwright() {
               ;;
           esac
           _arguments \
-            '1:a recipe (.yaml) or a run' \
-            '2:another one' \
+            '1:a recipe (.yaml) or a run; with --seeds also data, as digits' \
+            '2:another one; with --seeds also changes of the first, as train.lr=0.01' \
+            '*:more of them' \
+            '*--seeds[train all with so many seeds and judge the differences]:seeds' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '*--metric[what decides\: accuracy, validation.loss, …; the most telling one of the test pa…]:metric' \
+            '--baseline[compare each with the first alone; needs fewer seeds]' \
+            '*--smallest[the difference that would matter, in the metric'\''s unit\: 0.01 is a point]:smallest' \
+            '--splits[hold out other examples with each seed, the same for all]' \
+            '*--page[where the page goes; beside the runs if left out]:page:_files' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--help[Display this message and exit.]' \
@@ -414,7 +428,7 @@ _netwright() {
               ;;
           esac
           _arguments \
-            '1:a layer, such as convolution, or a finding'\''s code, such as vanishing-gradient. …' \
+            '1:a layer, such as convolution, a finding'\''s code, such as vanishing-gradient, or …' \
             "*--lang[language of a finding's text\: en or zh; en]:lang:(en zh)" \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--help[Display this message and exit.]' \
@@ -499,7 +513,7 @@ _netwright() {
           ;;
         list)
           _arguments \
-            "1:what to list:(networks sources losses optimizers schedules findings keys)" \
+            "1:what to list:(networks layers activations norms initializers objectives optimizers schedules regularizers sources losses findings keys)" \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
