@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,12 @@ from netwright.data.loading import ArrayBatches
 from netwright.errors import RecipeError
 from netwright.nn import keeping, refitting
 from netwright.nn.depth import blocks
+from netwright.nn.zoo import NETWORKS
 from netwright.nn.surgery import replay
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import optimizers, schedules
-from netwright.preprocess import ImagePreprocess, InputFile, input_shape
+from netwright.preprocess import ImagePreprocess, InputFile, TextInput, input_shape
 from netwright.preprocess.with_torch import Prepared
 from netwright.recipe.schema import Recipe
 from netwright.records import NetworkFile
@@ -51,8 +53,20 @@ def device(recipe: Recipe) -> torch.device:
 def network_file(recipe: Recipe, material: Material) -> NetworkFile:
     return keeping.describe(
         recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
-        depth=recipe.network.depth, dropout=recipe.network.dropout, arguments=recipe.network.arguments,
+        depth=recipe.network.depth, dropout=recipe.network.dropout,
+        arguments=_of_text(recipe.network.name, material) | recipe.network.arguments,
     )  # fmt: skip
+
+
+def _of_text(name: str, material: Material) -> dict[str, Any]:
+    """What a network by name has to know of ids: how many there are, and whether it judges texts or goes on."""
+    text: TextInput | None = getattr(material, "text", None)
+    if text is None or name not in NETWORKS:
+        return {}
+    if "vocabulary" not in inspect.signature(NETWORKS[name]).parameters:
+        fitting = [each for each in NETWORKS if "vocabulary" in inspect.signature(NETWORKS[each]).parameters]
+        raise RecipeError("network.name", f"{name!r} for text", ", ".join(fitting), f"--set network.name={fitting[0]}")
+    return {"vocabulary": len(text.vocabulary)} | ({"padded": True} if text.length else {"read": "every"})
 
 
 def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> NetworkFile:

@@ -77,7 +77,7 @@ def to_frame(records: Iterable[Record]) -> Any:
 class DataFacts(Record, frozen=True, kw_only=True):
     """What a default recipe may depend on: type, shape, number of examples and classes. No names."""
 
-    kind: Literal["image", "table", "series", "array"]
+    kind: Literal["image", "table", "series", "array", "text", "language"]  # texts to judge; a text to go on with
     task: Literal["classification", "multi-label", "regression"]
     input_shape: tuple[int, ...]  # of one example as the network sees it, (C, H, W), (C, L) or (F,)
     examples: int  # in the training part

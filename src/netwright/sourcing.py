@@ -14,10 +14,11 @@ from torch import nn
 
 from netwright import building
 from netwright.building import Loss, Material
-from netwright.data.batch_sources import LoaderBatches
+from netwright.data.batch_sources import BatchSource, LoaderBatches
 from netwright.data.examples import Examples
 from netwright.data.examples import facts as facts_of_examples
 from netwright.data.loading import Batches
+from netwright.data.streams import LENGTH, TextStream
 from netwright.errors import DataError, RecipeError
 from netwright.preprocess import ImagePreprocess, InputFile, input_shape
 from netwright.recipe.comparing import flat
@@ -45,7 +46,7 @@ def facts(material: Material, network: nn.Module | None) -> DataFacts:
         return facts_of_examples(material)
     shape = input_shape(material.preprocess[0])
     return DataFacts(
-        kind="image" if len(shape) == 3 else "array", task=material.task, input_shape=shape,
+        kind="language" if isinstance(material, TextStream) else "image" if len(shape) == 3 else "array", task=material.task, input_shape=shape,
         outputs=material.outputs or _asked(material, network),
         examples=material.examples or len(material) * len(material.first),
     )  # fmt: skip
@@ -70,6 +71,11 @@ def from_python(
         changes |= {
             f"augment.{name}": "none" if name == "flip" else 0.0 for name in type(recipe.augment).__struct_fields__
         }
+    if isinstance(material, TextStream):
+        if recipe.train.accumulate > 1:
+            raise RecipeError(
+                "train.accumulate", f"{recipe.train.accumulate} for a running text", "1", "a larger train.batch_size"
+            )
     if isinstance(material, LoaderBatches):
         changes["train.batch_size"] = len(material.first)
     if loss is not None:
@@ -117,7 +123,7 @@ def input_file(material: Material, outputs: int) -> InputFile:
         classes = tuple(str(number) for number in range(outputs))
     return InputFile(
         inputs=material.preprocess, input_names=material.input_names, task=material.task, classes=classes,
-        targets=targets,        target_mean=mean, target_std=std,
+        targets=targets, text=getattr(material, "text", None), window=getattr(material, "window", None), target_mean=mean, target_std=std,
     )  # fmt: skip
 
 
@@ -132,10 +138,18 @@ def open_batches(recipe: Recipe, material: Material, place: torch.device) -> Sou
             building.batches(recipe, material, "train", place, training=True),
             held_out.get("validation"), held_out.get("test"), material,
         )  # fmt: skip
-    source = material.configured(int(recipe.train.batch_size), recipe.seed)
+    source = settled(recipe, material)
     placed = [None if each is None else Placed(each, place) for each in (source, source.validation, source.test)]
     assert placed[0] is not None
     return Sources(placed[0], placed[1], placed[2])
+
+
+def settled(recipe: Recipe, material: BatchSource) -> BatchSource:
+    """The batches in the size and order of the recipe; of a running text also as long as the gradient goes back."""
+    size = int(recipe.train.batch_size)
+    if isinstance(material, TextStream):
+        return material.configured(size, recipe.seed, recipe.train.bptt or LENGTH)
+    return material.configured(size, recipe.seed)
 
 
 class Placed:
@@ -160,6 +174,13 @@ class Placed:
 
 def fingerprint(material: Material) -> dict[str, Any]:
     """Sizes and a hash (all targets, a thousand examples a part) by which a resume knows its data again."""
+    if isinstance(material, TextStream):
+        units = {part.where: part.ids for part in (material, material.validation, material.test) if part is not None}  # type: ignore[attr-defined]
+        digest = hashlib.sha256(repr(material.text.vocabulary).encode())
+        for _, ids in sorted(units.items()):
+            digest.update(ids.tobytes())
+        sizes = {name: len(ids) for name, ids in units.items()}
+        return {"kind": "language", "task": material.task, "examples": sizes, "sha256": digest.hexdigest()}
     if not isinstance(material, Examples):
         about = {"batches": len(material), "shapes": [msgspec.to_builtins(record) for record in material.preprocess]}
         return {"kind": "batches", "task": material.task, **about}

@@ -21,7 +21,8 @@ from netwright import building, environment, files, overseeing, runs, sourcing, 
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
-from netwright.data.opening import finish, open_source
+from netwright.data.opening import finish, open_material
+from netwright.data.streams import TextStream
 from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import NetworkError, NetwrightError, RunError
 from netwright.nn import keeping, weights
@@ -41,8 +42,9 @@ from netwright.training import layout, randomness
 from netwright.training import loop as loops
 from netwright.training import state as states
 from netwright.training.averaging import Average
-from netwright.training.evaluating import Evaluation, evaluate, examine
+from netwright.training.evaluating import Evaluation, evaluate, examine, forgotten
 from netwright.training.freezing import Freezing
+from netwright.training.memory import Memory
 from netwright.training.precision import Precision
 from netwright.training.recording import DivergedError, Recorder, Sink, clean
 from netwright.watching import Watch
@@ -151,13 +153,16 @@ def train(
     begun = starting.open_start(recipe, folder, start)
     if begun is not None:
         recipe = begun.recipe(recipe, data=material is None)
-    material = open_source(recipe.data) if material is None else material
+    known_text = begun.inputs.text if begun is not None and begun.inputs is not None else None
+    material = open_material(recipe.data, known_text) if material is None else material
     _say_what_was_noted(material, shown)
     with _global_state(recipe):
         known = sourcing.facts(material, network)
         handed_over = sourcing.from_python(recipe, material, loss, optimizer)
         resolved = defaults.resolve(override(recipe, handed_over), known)
         resolved = override(resolved, sourcing.decided(recipe, material))
+        if isinstance(material, TextStream):
+            material = sourcing.settled(resolved, material)
         place = building.device(resolved)
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
@@ -204,7 +209,7 @@ def resume(
     recipe = run.recipe()
     if material is None:
         _require_readable_source(run, recipe)
-        material = open_source(recipe.data)
+        material = open_material(recipe.data, run.read_record("preprocess.json", InputFile).text)
     run.lock()
     try:
         sourcing.require_same(run.path, run.environment().get("data", {}), material)
@@ -456,13 +461,21 @@ def _pieces(
         network=network, objective=building.objective(recipe, inputs, material, loss), optimizer=optimizer,
         rate=lambda step: 1.0, batches=sources.train, precision=precision, epochs=int(recipe.train.epochs),
         accumulate=recipe.train.accumulate, clip=recipe.train.clip,
-        before_epoch=lambda state: freezing(state.epoch),
+        before_epoch=lambda state: _at_epoch(state, network, freezing),
     )  # fmt: skip
     by_step = building.rate(recipe, job.epochs, job.steps_per_epoch)
     job.rate = (lambda step: by_step(step) * plateau.factor) if recipe.train.schedule == "plateau" else by_step
     parts: dict[str, Any] = {"optimizer": optimizer, "precision": precision, "plateau": plateau}
+    if (memory := Memory(network)).modules:
+        parts["memory"] = memory
     average = Average(network, float(recipe.train.average)) if recipe.train.average else None
     return _Pieces(job, sources, parts | ({"average": average} if average else {}), average)
+
+
+def _at_epoch(state: states.State, network: nn.Module, freezing: Freezing) -> None:
+    freezing(state.epoch)
+    if state.batch == 0:
+        forgotten(network)  # a running text begins again
 
 
 def score(metrics: dict[str, float]) -> float:
@@ -581,7 +594,9 @@ def finish_run(
     metrics: dict[str, dict[str, float]] = {}
     for part, batches in (("validation", sources.validation), ("test", sources.test)):
         if batches is not None:
-            seen = examine(job.network, job.objective, batches, job.precision)
+            seen = examine(
+                job.network, job.objective, batches, job.precision, each_one=sources.examples is not None
+            )
             metrics[part] = seen.metrics
             _write_details(log, state.step, part, seen, sources, run.read_record("preprocess.json", InputFile))
     examples = sources.examples

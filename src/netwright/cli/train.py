@@ -89,12 +89,12 @@ def _refuse_changes(subject: Path | None, assignments: Any, flags: RecipeFlags |
 
 def _print_recipe(recipe: Recipe, folder: Path, json: bool) -> int:
     from netwright import building, sourcing, starting
-    from netwright.data.opening import open_source
+    from netwright.data.opening import open_material
     from netwright.recipe import defaults, to_dict, writing
 
     begun = starting.open_start(recipe, folder)
     recipe = recipe if begun is None else begun.recipe(recipe)
-    material = open_source(recipe.data)
+    material = open_material(recipe.data, begun.inputs.text if begun is not None and begun.inputs is not None else None)
     resolved = defaults.resolve(recipe, sourcing.facts(material, None))
     building.network_file(resolved, material)  # an unknown network stops here as it would in training
     if json:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from netwright.preprocess import Preprocess
+from netwright.preprocess import Preprocess, TextInput, WindowInput
 from netwright.records import DataFacts
 
 Array = npt.NDArray[np.generic]
@@ -66,6 +66,8 @@ class Examples:
     targets: tuple[str, ...] = ()
     input_names: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    text: TextInput | None = None
+    window: WindowInput | None = None
 
     @property
     def outputs(self) -> int:
@@ -78,7 +80,7 @@ def facts(examples: Examples) -> DataFacts:
     from netwright.preprocess import input_shape
 
     return DataFacts(
-        kind=examples.kind,
+        kind="text" if examples.text is not None else examples.kind,
         task=examples.task,
         input_shape=input_shape(examples.preprocess[0]),
         examples=len(examples.parts["train"]),

@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
@@ -25,9 +25,12 @@ from netwright.data.examples import Examples, Part, Task
 from netwright.data.kinds import kind_of
 from netwright.data.splitting import holdout, sample
 from netwright.errors import DataError, nearest
-from netwright.preprocess import measure
+from netwright.preprocess import TextInput, measure
 from netwright.recipe.schema import Data
 from netwright.records import shape_text
+
+if TYPE_CHECKING:
+    from netwright.data.streams import TextStream
 
 BUILT_IN = ("digits",)
 DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no validation part of its own
@@ -39,17 +42,41 @@ Split = Literal["validation", "test"]
 Reader = Callable[[Data, Path, Examples | None], Examples]
 
 
-def open_source(options: Data) -> Examples:
+def open_material(options: Data, known: TextInput | None = None) -> Examples | TextStream:
+    """The source as it is trained on: its examples, or of a plain text its stream. ``known``: the vocabulary of a run
+    that a training goes on from."""
+    path = resolve(options.source, "data.source")
+    if options.format not in ("auto", "text") or path.is_dir() or str(path) in BUILT_IN:
+        return open_source(options, known)
+    if (options.format if options.format != "auto" else detect(path)) != "text" or archives.is_archive(path):
+        return open_source(options, known)
+    from netwright.data import streams
+
+    if options.task not in ("auto", "classification"):
+        raise DataError("data.task", f"{options.task} of a running text", "auto: the next unit is told")
+    splits: tuple[Split, ...] = ("validation", "test")
+    held_out = {split: choice for split in splits if isinstance(choice := _choice(options, split), Path)}
+    return streams.read(options, path, held_out, known)
+
+
+def open_source(options: Data, known: TextInput | None = None) -> Examples:
     """The examples that ``options`` describe, in the parts ``train`` and, where there are any, ``validation`` and
     ``test``, with statistics measured on the training part."""
     path = resolve(options.source, "data.source")
     kind = options.format if options.format != "auto" else detect(path)
+    if kind == "table" and options.horizon:
+        kind = "series"
     if kind == "python":
         raise DataError("data.format", "python", "examples handed over in Python", "netwright.fit(network, train)")
     if kind == "digits" and options.source not in BUILT_IN:
         raise DataError(
             "data.format", f"digits for {options.source!r}", "the built-in source", "netwright train digits"
         )
+    if kind == "text" and not path.is_dir() and not archives.is_archive(path):
+        raise DataError(
+            str(path), "a running text", "examples: this verb takes a text only where its files have classes",
+            "netwright train, which makes a language model of it",
+        )  # fmt: skip
     examples = _reader(kind)(options, path, None)
     if kind == "digits" and options.test == "auto":
         options = msgspec.structs.replace(options, test=DIGITS_TEST)
@@ -57,10 +84,13 @@ def open_source(options: Data) -> Examples:
         choice = _choice(options, split)
         if isinstance(choice, Path):
             examples = _with_part(examples, options, split, choice, kind)
-    return finish(examples, options)
+    if examples.window is not None:  # its parts are in the order of time already
+        shares = {split: "auto" for split in ("validation", "test") if split in examples.parts}
+        options = msgspec.structs.replace(options, **shares)
+    return finish(examples, options, known)
 
 
-def finish(examples: Examples, options: Data) -> Examples:
+def finish(examples: Examples, options: Data, known: TextInput | None = None) -> Examples:
     """The task asked for, parts held out, at most ``limit`` training examples, everything checked, and statistics
     measured on the training part alone."""
     examples = _as_task(examples, options.task)
@@ -75,6 +105,10 @@ def finish(examples: Examples, options: Data) -> Examples:
         if len(chosen) < len(parts["train"]):
             parts["train"] = parts["train"].take(chosen)
     ordered: dict[str, Part] = {name: parts[name] for name in ("train", "validation", "test") if name in parts}
+    if examples.text is not None:
+        from netwright.data import texts
+
+        return texts.settled(dataclasses.replace(examples, parts=ordered), options, known)
     records = examples.preprocess
     if options.normalize is not False:
         train = ordered["train"]
@@ -110,7 +144,7 @@ def detect(path: Path) -> str:
         raise DataError(
             str(path), what,
             "IDX or CIFAR files, class folders of pictures or of WAV files (also in an archive), .npy or .npz arrays, "
-            "or a table (.csv, .tsv, .parquet)", "netwright list sources",
+            "a table (.csv, .tsv, .parquet), class folders of texts, or a plain text", "netwright list sources",
         )  # fmt: skip
     return kind
 
@@ -134,13 +168,14 @@ def _names_below(path: Path) -> Iterator[str]:
 def _tree_kind(names: Iterable[str]) -> str | None:
     """What a tree of files is: CIFAR by its batches' names, else what there is more of at the beginning."""
     by_folder: dict[str, set[str]] = {}
-    pictures = sounds = 0
+    pictures = sounds = texts = 0
     for name in names:
         place = PurePosixPath(name)
         if any(part.startswith((".", "__MACOSX")) for part in place.parts):
             continue
         pictures += folders.is_picture(place.name)
         sounds += place.suffix.lower() == ".wav"
+        texts += place.suffix.lower() == ".txt" and len(place.parts) > 1
         if len(place.parts) <= 2:
             group = by_folder.setdefault(str(place.parent), set())
             group.add(place.name)
@@ -149,7 +184,7 @@ def _tree_kind(names: Iterable[str]) -> str | None:
         if pictures + sounds >= ENOUGH:
             break
     if not pictures and not sounds:
-        return None
+        return "text" if texts else None
     return "folder" if pictures >= sounds else "sound"
 
 
@@ -188,7 +223,9 @@ def _file_kind(path: Path) -> str | None:
         return "cifar"
     if path.name.lower().startswith(("train-", "t10k-")) or "-ubyte" in path.name.lower():
         return "idx"  # damaged, as its reader will say
-    return "table" if _is_text(inside) else None
+    if not _is_text(inside):
+        return None
+    return "text" if _runs_on(path, inside) else "table"
 
 
 def _start(path: Path) -> bytes:
@@ -209,6 +246,14 @@ def _unpacked(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
         return start
     return start
+
+
+def _runs_on(path: Path, start: bytes) -> bool:
+    """Whether a text is one to read: no mark divides its first lines, and they are not numbers, one a line."""
+    kind = kind_of(path)
+    lines = [line.strip() for line in start.decode("utf-8", "ignore").splitlines()[1:20] if line.strip()]
+    numbers = sum(line.replace(".", "").replace("-", "").replace("e", "").isdigit() for line in lines)
+    return kind is not None and kind.name == "text" and len(lines) > 1 and numbers < len(lines) / 2
 
 
 def _is_text(start: bytes) -> bool:
@@ -237,6 +282,14 @@ def _reader(kind: str) -> Reader:
             from netwright.data import tables
 
             return tables.read
+        case "text":
+            from netwright.data import texts
+
+            return texts.read
+        case "series":
+            from netwright.data import windows
+
+            return windows.read
         case _:
             from netwright.data import sounds
 

@@ -60,6 +60,26 @@ class TablePreprocess(Record, frozen=True, kw_only=True, tag="table"):
 Preprocess = ImagePreprocess | ArrayPreprocess | SeriesPreprocess | TablePreprocess
 
 
+class TextInput(Record, frozen=True, kw_only=True):
+    """How a text becomes ids: its units, the unit of every id, and the id of units that are not known (None: they are
+    left out). ``length``: units of an example, with 0 behind shorter ones; 0: a running text."""
+
+    unit: Literal["character", "word"]
+    vocabulary: tuple[str, ...]
+    unknown: int | None = None
+    length: int = 0
+
+
+class WindowInput(Record, frozen=True, kw_only=True):
+    """Series: the last ``window`` steps of ``columns`` tell the next ``horizon`` steps of ``targets``, which are some
+    of them."""
+
+    columns: tuple[str, ...]
+    targets: tuple[str, ...]
+    window: int
+    horizon: int
+
+
 class InputFile(Record, frozen=True, kw_only=True):
     """``preprocess.json``: everything between the user's example and the network, and back from its output."""
 
@@ -71,6 +91,8 @@ class InputFile(Record, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()  # names of the target values (regression)
     target_mean: tuple[float, ...] = ()  # regression trains on (y - mean) / std; prediction undoes it
     target_std: tuple[float, ...] = ()
+    text: TextInput | None = None  # where the input is text, in ids
+    window: WindowInput | None = None  # where the input is the past of series
 
 
 def parse_channels(text: str) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ def rule(facts: DataFacts) -> dict[str, Any]:
         **dict.fromkeys(AUGMENTATIONS, 0.0),
         "augment.flip": "none",
     }
+    if facts.kind in ("text", "language"):
+        return chosen | (_text(facts) if facts.kind == "text" else _language(facts))
     series = len(shape) == 2 and shape[1] >= SERIES
     return chosen | (_picture(facts) if picture else _series(facts) if series else _vector(facts))
 
@@ -92,6 +94,36 @@ def _series(facts: DataFacts) -> dict[str, Any]:
         "train.epochs": min(50, round(10 * max(1.0, MANY / facts.examples) ** 0.2)),
         "train.batch_size": _batch(facts, 32 if facts.examples < 4000 else 64 if few else 128),
         "train.lr": 0.005,
+    }
+
+
+def _text(facts: DataFacts) -> dict[str, Any]:
+    """Texts to judge: a gated recurrent network in both directions would do; the mean of what it says is read."""
+    few = facts.examples < FEW
+    return {
+        "network.name": "gru",
+        "network.width": 64 if few else 128,
+        "network.depth": 1,
+        "network.dropout": 0.5,
+        "objective.label_smoothing": _smoothing(facts, 0.05),
+        "train.epochs": 10,
+        "train.batch_size": _batch(facts, 32),
+        "train.lr": 0.005,
+    }
+
+
+def _language(facts: DataFacts) -> dict[str, Any]:
+    """A text to go on with: long short-term memory, the wider the more there is to remember."""
+    long = facts.examples >= 500_000
+    return {
+        "network.name": "lstm",
+        "network.width": 256 if long else 128,
+        "network.depth": 1,
+        "network.dropout": 0.1 if long else 0.2,
+        "train.epochs": 10 if long else 20,
+        "train.batch_size": max(1, min(64, facts.examples // 4096)),
+        "train.lr": 0.004,
+        "train.weight_decay": 0.01,
     }
 
 

@@ -29,7 +29,7 @@ ACTIVATIONS = (
     "tanh", "softsign", "hard-sigmoid", "hard-swish", "rbf", "softmax", "maxout",
 )  # fmt: skip
 NORMS = ("batch", "layer", "group", "instance", "weight", "cosine")
-FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "python")
+FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "text", "series", "python")
 
 Optimizer = Literal[Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta", "python"]
 Schedule = Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
@@ -42,7 +42,7 @@ Activation = Literal[
 ]  # fmt: skip
 Norm = Literal["own", "none", "batch", "layer", "group", "instance", "weight", "cosine"]
 Rate = Positive | Literal["auto", "range-test"]
-Format = Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "python"]
+Format = Literal[Auto, "digits", "idx", "cifar", "folder", "array", "table", "sound", "text", "series", "python"]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -70,6 +70,11 @@ class Data(Section, frozen=True, kw_only=True):
     skip_broken: bool = False  # leave unreadable files out instead of stopping
     sample_rate: CountOrZero = 0  # of sounds, Hz; 0: the first file's
     seconds: NotNegative = 0.0  # of sounds; 0: the longest file's
+    unit: Literal[Auto, "character", "word"] = "auto"  # of texts; auto: words to judge them, characters to go on
+    vocabulary: CountOrZero = 0  # most words that are told apart; 0: 20,000 to judge texts, 10,000 to go on
+    length: CountOrZero = 0  # units of a text that are read; 0: as 95 % of them have, at most 1,024
+    horizon: CountOrZero = 0  # steps that a series is forecast; above 0, a table is read as series in order of time
+    window: CountOrZero = 0  # steps of the past that a forecast sees; 0: 4 times the horizon, and at least 24
     memory_mb: CountOrZero = 0  # decoded images above this go to a memory-mapped cache; 0: a quarter of the machine's
     cache: str = ""  # the folder of that cache; default: the user's cache folder
 
@@ -133,6 +138,7 @@ class Train(Section, frozen=True, kw_only=True):
     gamma: Positive = 0.1  # factor of step, exponential and plateau
     step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
+    bptt: CountOrZero = 0  # units through which the gradient of a running text goes back; 0: 128
     accumulate: Count = 1  # batches a step
     freeze: CountOrZero | str = 0  # blocks from the input that do not learn; all: all but the last; or modules a,b
     unfreeze_every: CountOrZero = 0  # epochs after which the next frozen block learns, from the output; 0: never

@@ -22,14 +22,25 @@ def call(network: nn.Module, batch: Batch) -> Any:
 
 @contextlib.contextmanager
 def evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """``eval()`` for a while; every sub-module gets its own mode back."""
+    """``eval()`` for a while; every sub-module gets its own mode back, and what it remembers of a running text."""
     modes = [(module, module.training) for module in network.modules()]
+    remembered = forgotten(network)
     network.eval()
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
+        for module, memory in remembered:
+            module.memory = memory
+
+
+def forgotten(network: nn.Module) -> list[tuple[Any, Any]]:
+    """Modules that carry a state from batch to batch (``memory``), with what they remembered, which is nothing now."""
+    found: list[tuple[Any, Any]] = [(module, module.memory) for module in network.modules() if hasattr(module, "memory")]
+    for module, _ in found:
+        module.memory = None
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +63,10 @@ def evaluate(network: nn.Module, objective: Any, batches: Batches, precision: An
     return dict(meter.compute())
 
 
-def examine(network: nn.Module, objective: Any, batches: Batches, precision: Any) -> Evaluation:
-    """``evaluate``, and what it says of each example."""
+def examine(
+    network: nn.Module, objective: Any, batches: Batches, precision: Any, *, each_one: bool = True
+) -> Evaluation:
+    """``evaluate``, and what it says of each example, unless ``each_one`` is False: of the first batch's then."""
     meter = objective.meter()
     losses, decisions, probabilities = [], [], []
     with evaluation_mode(network), torch.inference_mode(), precision.cast():
@@ -61,6 +74,8 @@ def examine(network: nn.Module, objective: Any, batches: Batches, precision: Any
             outputs = call(network, batch)
             each = objective.losses(outputs, batch.targets).float()
             meter.update(outputs, batch.targets, each)
+            if losses and not each_one:
+                continue
             losses.append(each.cpu())
             decisions.append(objective.decide(outputs).cpu())
             probabilities.append(objective.probabilities(outputs).float().cpu())

@@ -26,6 +26,7 @@ from netwright.training.loop import Job
 from netwright.training.state import State
 
 TICK_SECONDS = 0.2
+MOST_KEPT = 1 << 20  # values of a batch's outputs from which they are counted at once
 KEPT_OUTPUTS = 32  # batches whose outputs wait for the training metric; it is cheaper for many at once
 COSTLY = 0.04  # the share of the time that checkpoints may take, where writing one is slow
 
@@ -108,7 +109,7 @@ class Recorder:
             self._average.after_step(state.step)
         if isinstance(outputs, torch.Tensor):
             self._outputs.append((outputs.detach(), targets))
-            if len(self._outputs) >= KEPT_OUTPUTS:
+            if len(self._outputs) * max(1, outputs.numel() // MOST_KEPT * KEPT_OUTPUTS) >= KEPT_OUTPUTS:
                 self._tally()
         if self._stop_asked:
             self.checkpoint(state)

@@ -27,6 +27,7 @@ from netwright.nn.zoo.resnet import (
     resnet152,
     resnext50_32x4d,
 )
+from netwright.nn.zoo.sequence import Transformer, gru, lstm, rnn
 from netwright.nn.zoo.series import SmallResNet1d
 from netwright.nn.zoo.shufflenet import ShuffleNetV1, ShuffleNetV2
 from netwright.nn.zoo.squeezenet import squeezenet1_0, squeezenet1_1
@@ -52,6 +53,7 @@ class Published:
 
 SMALL: dict[str, Build] = {
     "mlp": MLP, "lenet5": LeNet5, "small_vgg": SmallVGG, "small_resnet": SmallResNet, "small_resnet1d": SmallResNet1d,
+    "rnn": rnn, "lstm": lstm, "gru": gru, "transformer": Transformer,
 }  # fmt: skip
 
 PUBLISHED: dict[str, Published] = {

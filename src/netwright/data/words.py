@@ -1,0 +1,79 @@
+"""Text ↔ ids: the units of a text, its vocabulary, and arrays of ids in the smallest type that holds them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from netwright.preprocess import TextInput
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+Ids = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+
+# A word with its inner apostrophes and hyphens, a number, or one mark; case is not kept, because small vocabularies gain
+# more from joined forms than they lose. Line ends are a unit of their own in a running text.
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_|\n")
+
+
+def units(text: str, unit: str) -> Sequence[str]:
+    """Characters, or lower-case words and marks."""
+    return text if unit == "character" else _WORD.findall(text.lower())
+
+
+def id_type(size: int) -> type[np.uint8] | type[np.int32]:
+    return np.uint8 if size <= 256 else np.int32
+
+
+def characters(text: str) -> tuple[str, ...]:
+    """The distinct characters of a text, in the order of their code points."""
+    return tuple(sorted(set(text)))
+
+
+def frequent(counts: Counter[str], most: int, least: int = 1) -> tuple[str, ...]:
+    """At most ``most`` units that occur ``least`` times or more, the most frequent first (then by the alphabet)."""
+    ordered = sorted((unit for unit, count in counts.items() if count >= least), key=lambda unit: (-counts[unit], unit))
+    return tuple(ordered[:most])
+
+
+def encode(text: str, record: TextInput) -> Ids:
+    """The ids of a text (T,), unknown units as the record says; units that it has no id for are left out."""
+    if record.unit == "character":
+        return _codes(text, record)
+    table = {unit: number for number, unit in enumerate(record.vocabulary)}
+    unknown = record.unknown if record.unknown is not None else -1
+    ids = np.fromiter((table.get(unit, unknown) for unit in units(text, record.unit)), np.int32)
+    return ids[ids >= 0].astype(id_type(len(record.vocabulary)))
+
+
+def _codes(text: str, record: TextInput) -> Ids:
+    """Characters through a table of code points, in one step for the whole text."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    known = [(ord(unit), number) for number, unit in enumerate(record.vocabulary) if len(unit) == 1]
+    table = np.full(max((point for point, _ in known), default=0) + 2, -1, np.int32)
+    for point, number in known:
+        table[point] = number
+    ids = table[np.minimum(points, len(table) - 1)]
+    if record.unknown is not None:
+        ids = np.where(ids < 0, np.int32(record.unknown), ids)
+    return ids[ids >= 0].astype(id_type(len(record.vocabulary)))
+
+
+def decode(ids: Iterable[int], record: TextInput) -> str:
+    """The text of ids; words stand with spaces between them, but not before a mark that closes."""
+    found = [record.vocabulary[int(number)] for number in ids]
+    if record.unit == "character":
+        return "".join(found)
+    text = " ".join(found)
+    return re.sub(r" ?\n ?", "\n", re.sub(r" ([.,;:!?)\]’'])", r"\1", text))
+
+
+def padded(rows: Sequence[Ids], length: int, size: int) -> Ids:
+    """Texts of ids as one array (N, ``length``), 0 behind their ends; longer ones lose what is behind."""
+    array = np.zeros((len(rows), length), id_type(size))
+    for row, ids in zip(array, rows, strict=True):
+        row[: min(length, len(ids))] = ids[:length]
+    return array
