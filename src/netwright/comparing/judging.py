@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Literal
 
 from netwright.comparing.arms import Arm, Trained, changes_of
 from netwright.comparing.intervals import LEVEL, paired, seeds_needed, smallest_found
@@ -15,6 +16,7 @@ from netwright.records import ArmResult, Comparison, PairedDifference
 FEWEST = 3  # pairs, below which nothing is judged: an interval of two is 13 times as wide as their spread
 PARTS = ("test", "validation")
 ORDER = ("accuracy", "subset_accuracy", "rmse", "mae", "loss")  # which metric decides where none is named
+Verdict = Literal["better", "small", "equal", "unclear", "failed", "too few"]
 Results = Mapping[tuple[str, int], Trained]  # (arm, seed) → what came out
 
 
@@ -108,16 +110,19 @@ def _difference(
         )
     found = paired([second[seed] - first[seed] for seed in both], comparisons=count)
     lost = {arm.name: len(seeds) - len(values) for arm, values in ((one, first), (other, second))}
-    better, verdict = "", "unclear"
+    better = ""
+    verdict: Verdict = "unclear"
     if len(both) < FEWEST:
         verdict = "too few"
     elif found.settled:
         winner = other if (found.mean > 0) != lower_is_better(metric) else one
         loser = one if winner is other else other
-        fewer = lost[winner.name] <= lost[loser.name]
-        better, verdict = (winner.name, "better") if fewer else ("", "failed")
-    if decisive and smallest and len(both) >= FEWEST and -smallest < found.low and found.high < smallest:
-        verdict = "equal" if verdict == "unclear" else "small" if verdict == "better" else verdict
+        if lost[winner.name] > lost[loser.name]:
+            verdict = "failed"
+        else:
+            better, verdict = winner.name, "better"
+    if decisive and smallest and verdict in ("better", "unclear") and -smallest < found.low and found.high < smallest:
+        verdict = "small" if verdict == "better" else "equal"
     aim = smallest or abs(found.mean)
     return PairedDifference(
         first=one.name, second=other.name, part=part, metric=metric, decisive=decisive, pairs=len(both),
