@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import statistics
 import sys
 import time
@@ -40,18 +41,23 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--no-search", action="store_true")
-    parser.add_argument("--json")
+    parser.add_argument("--json", help="rows are kept here one by one; those that it holds are not run again")
+    parser.add_argument("--sample", type=int, help="so many of the cases, drawn evenly at random")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     warnings.simplefilter("ignore")
-    rows = []
-    for case in dev_cases.CASES:
-        if options.only and case.id not in options.only:
-            continue
-        if set(case.labels) & NOT_OF_TRAINING:
+    kept = Path(options.json) if options.json else None
+    rows = json.loads(kept.read_text()) if kept is not None and kept.exists() else []
+    done = {row["id"] for row in rows}
+    cases = [case for case in dev_cases.CASES if not set(case.labels) & NOT_OF_TRAINING]
+    random.Random(0).shuffle(cases)
+    for case in cases[: options.sample]:
+        if case.id in done or (options.only and case.id not in options.only):
             continue
         rows.append(one(case, options))
+        if kept is not None:
+            kept.write_text(json.dumps(rows, indent=1))
         row = rows[-1]
         print(
             f"{case.id:24} faulty {row['faulty']:.3f} fixed {row['fixed']:.3f} repaired {row['repaired']:.3f} "
@@ -60,8 +66,6 @@ def main() -> int:
         )
     if rows:
         summarize(rows)
-    if options.json:
-        Path(options.json).write_text(json.dumps(rows, indent=1))
     return 0
 
 
@@ -94,11 +98,11 @@ def one(case: Any, options: argparse.Namespace) -> dict[str, Any]:
 
     faulty = floored(end_of(program, options.seed))
     fixed = floored(end_of(case.fixed, options.seed))
-    repaired, random = measured(mended), measured(searched)
+    repaired, drawn = measured(mended), measured(searched)
     gap = max(fixed - faulty, BETTER)
     return {
-        "id": case.id, "faulty": faulty, "fixed": fixed, "repaired": repaired, "random": random,
-        "share": (repaired - faulty) / gap, "random_share": (random - faulty) / gap, "words": mended.ledger.words,
+        "id": case.id, "faulty": faulty, "fixed": fixed, "repaired": repaired, "random": drawn,
+        "share": (repaired - faulty) / gap, "random_share": (drawn - faulty) / gap, "words": mended.ledger.words,
         "codes": [finding.code for finding in diagnosis.findings if finding.severity != "note"],
         "steps": len(mended.ledger.steps), "seconds": mended.ledger.seconds,
     }  # fmt: skip

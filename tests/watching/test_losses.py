@@ -140,7 +140,21 @@ def test_distances_of_other_kinds() -> None:
 
 def test_weights_for_each_class_need_as_many_columns() -> None:
     assert describe(nn.CrossEntropyLoss(weight=torch.rand(CLASSES)), INDEX, (20, CLASSES)).form == "softmax"
-    assert describe(nn.CrossEntropyLoss(weight=torch.rand(300)), INDEX, (20, 300)).form == "softmax"
+    for seed in range(20):
+        weight = torch.rand(300, generator=torch.Generator().manual_seed(seed))
+        assert describe(nn.CrossEntropyLoss(weight=weight), INDEX, (20, 300)).form == "softmax"
+
+
+def test_rows_that_cost_the_same_by_chance_tell_all_the_same() -> None:
+    """Class weights under which the two made-up batches, drawn as `losses` draws them, cost the same."""
+    make, classes = torch.Generator().manual_seed(0), torch.arange(7) % CLASSES
+    first, second = (
+        functional.cross_entropy(torch.randn(7, CLASSES, generator=make), classes, reduction="none") for _ in range(2)
+    )
+    gaps = torch.zeros(CLASSES).index_add_(0, classes, first - second)
+    weight = torch.where(gaps > 0, -gaps[gaps < 0].sum(), gaps[gaps > 0].sum())
+    assert float((weight * gaps).sum().abs()) < 1e-4
+    assert describe(nn.CrossEntropyLoss(weight=weight), INDEX, (20, CLASSES)).form == "softmax"
 
 
 def test_one_unit_under_a_softmax_loss_is_still_seen() -> None:
