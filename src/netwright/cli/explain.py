@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from netwright.cli import printing
 from netwright.cli.options import Json, option
 from netwright.codes import CODES
+from netwright.craft import catalogue as craft
 from netwright.diagnosis.catalogue import Language
-from netwright.errors import UsageError, unknown_name
+from netwright.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from netwright.diagnosis.catalogue import Entry
@@ -37,16 +38,19 @@ WORDS: dict[Language, dict[str, str]] = {
 def explain(
     subject: Annotated[
         str | None,
-        option("a layer, such as convolution, or a finding's code, such as vanishing-gradient. Left out: the list"),
+        option(
+            "a layer, such as convolution, a finding's code, such as vanishing-gradient, or a part, such as elu. Left out: "
+            "the list"
+        ),
     ] = None,
     /,
     *,
     lang: Annotated[Language | None, option("language of a finding's text: en or zh; en", metavar="LANG")] = None,
     json: Json = False,
 ) -> int:
-    """Work a layer out, or say what a finding means.
+    """Work a layer out, or say what a finding or a part of the craft means.
 
-    A layer: the formula, small numbers put in, the result, the source, forward and backward; the numbers are computed
+    A part (`netwright list activations`, norms, optimizers, …): formula, range, when to use it, source. A layer: the formula, small numbers put in, the result, the source, forward and backward; the numbers are computed
     when they are printed. A finding: what it looks like, why it happens, what helps, the formula, the source.
     """
     if subject is None:
@@ -56,18 +60,28 @@ def explain(
         return _finding(code, lang or "en", json)
     from netwright.inspection import explaining
 
-    known = [*explaining.SUBJECTS, *explaining.ALIASES]
-    if code not in known:
-        raise unknown_name("netwright explain", subject, [*explaining.SUBJECTS, *CODES])
+    worked = code in explaining.SUBJECTS or code in explaining.ALIASES
+    parts = craft.named(code)
+    if not worked and not parts:
+        near = nearest(code, dict.fromkeys([*explaining.SUBJECTS, *CODES, *craft.names()]))
+        raise UsageError(
+            "netwright explain", repr(subject), "a layer, a finding's code or a part's name", near or "netwright explain"
+        )
     if lang is not None:
         raise UsageError(
             "netwright explain --lang", f"with {subject}", "a finding's code", "netwright explain vanishing-gradient"
         )
-    made = explaining.explain(subject)
-    if json:
-        printing.document(made)
+    if json and not worked:
+        printing.document({"parts": [part.to_dict() for part in parts]})
+    elif json:
+        printing.document(explaining.explain(subject))
     else:
-        show(made)
+        for number, part in enumerate(parts):
+            if number:
+                printing.line()
+            show_part(part)
+        if worked:
+            show(explaining.explain(subject))
     return 0
 
 
@@ -130,6 +144,30 @@ def show_entry(entry: Entry, language: Language = "en") -> None:
             table.add_row(heading, Text(value, style="green" if part == "formula" else ""))
     printing.line()
     printing.show(table)
+
+
+PART_HEADINGS = {
+    "formula": "formula", "derivative": "derivative", "range": "range", "saturation": "saturates", "prior": "as a prior",
+    "use": "when", "recipe": "in a recipe", "python": "in Python", "source": "source",
+}  # fmt: skip
+
+
+def show_part(part: craft.Part) -> None:
+    """Name and title, then a line for each field that is there."""
+    from rich.table import Table
+    from rich.text import Text
+
+    printing.show(Text.assemble((part.name, "bold"), "  ", part.title))
+    printing.show(Text(craft.FAMILIES[part.family], style="dim"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(max_width=WIDTH, overflow="fold")
+    for field, heading in PART_HEADINGS.items():
+        value = getattr(part, field)
+        if value:
+            table.add_row(heading, Text(value, style="green" if field == "formula" else ""))
+    printing.show(table)
+    printing.line()
 
 
 def show(made: Explanation) -> None:

@@ -6,11 +6,15 @@ from typing import Annotated, Literal
 
 from netwright.cli import printing
 from netwright.cli.options import Json, option
+from netwright.craft import catalogue
 from netwright.recipe import keys
 from netwright.recipe.reading import takes
 from netwright.recipe.writing import meanings
 
-What = Literal["networks", "sources", "losses", "optimizers", "schedules", "findings", "keys"]
+What = Literal[
+    "networks", "layers", "activations", "norms", "initializers", "objectives", "optimizers", "schedules", "regularizers",
+    "sources", "losses", "findings", "keys",
+]  # fmt: skip
 
 SOURCES = {
     "digits": "1,797 handwritten digits of 8×8 pixels, built in",
@@ -22,34 +26,6 @@ SOURCES = {
     "sound": "WAV files in a folder a class",
     "python": "arrays, a Dataset or a DataLoader, handed to netwright.fit",
 }
-LOSSES = {
-    "cross-entropy": "classification: softmax with cross-entropy",
-    "binary-cross-entropy": "labels that may hold together, or two classes by one unit",
-    "squared": "regression: the mean squared error",
-    "absolute": "regression: the mean absolute error, less led by outliers",
-    "huber": "regression: squared near the target, absolute far from it (objective.huber_delta)",
-    "hinge": "classification by margins",
-    "focal": "cross-entropy that leaves easy examples be (objective.focal_gamma)",
-    "kl": "soft labels: the Kullback-Leibler divergence from them",
-}
-OPTIMIZERS = {
-    "sgd": "plain gradient descent",
-    "momentum": "gradient descent with momentum",
-    "nesterov": "momentum that looks ahead",
-    "adagrad": "a rate for each weight that only falls",
-    "rmsprop": "a rate for each weight by its recent gradients",
-    "adam": "RMSProp with momentum",
-    "adamw": "Adam with weight decay that is not scaled",
-    "adadelta": "RMSProp in the units of the weights",
-}
-SCHEDULES = {
-    "constant": "the same rate to the end",
-    "step": "times train.gamma every train.step_epochs epochs",
-    "exponential": "times train.gamma every epoch",
-    "cosine": "down to zero along a cosine",
-    "one-cycle": "up, then down to nearly zero",
-    "plateau": "times train.gamma when validation has not become better for train.step_epochs epochs",
-}
 
 
 def listing(
@@ -58,10 +34,13 @@ def listing(
     *,
     json: Json = False,
 ) -> int:
-    """List networks, sources, losses, optimizers, schedules, findings or recipe keys."""
+    """List networks, sources, findings, recipe keys, or the parts of the craft: layers, activations, norms, …
+
+    `netwright explain NAME` says what a part is: its formula, its range, when to use it, the source.
+    """
     if what == "keys":
         return _keys(json)
-    rows = _networks() if what == "networks" else _findings() if what == "findings" else _TABLES[what]
+    rows = _rows(what)
     if json:
         printing.document({what: [{"name": name, "meaning": meaning} for name, meaning in rows.items()]})
         return 0
@@ -73,9 +52,14 @@ def listing(
     return 0
 
 
-_TABLES: dict[str, dict[str, str]] = {
-    "sources": SOURCES, "losses": LOSSES, "optimizers": OPTIMIZERS, "schedules": SCHEDULES,
-}  # fmt: skip
+def _rows(what: What) -> dict[str, str]:
+    if what == "sources":
+        return SOURCES
+    if what == "networks":
+        return _networks()
+    if what == "findings":
+        return _findings()
+    return {name: part.title for name, part in catalogue.parts("objectives" if what == "losses" else what).items()}
 
 
 def _networks() -> dict[str, str]:
@@ -88,9 +72,9 @@ def _networks() -> dict[str, str]:
 
 
 def _findings() -> dict[str, str]:
-    from netwright.diagnosis import catalogue
+    from netwright.diagnosis.catalogue import entries
 
-    return {code: f"{entry.title} ({entry.kind}, {entry.family})" for code, entry in catalogue.entries().items()}
+    return {code: f"{entry.title} ({entry.kind}, {entry.family})" for code, entry in entries().items()}
 
 
 def _keys(json: bool) -> int:
