@@ -18,11 +18,12 @@ from torch import nn
 import netwright
 from netwright import compressing, files, runs, workbench
 from netwright.cli.main import main
-from netwright.compression import budgets, masks
-from netwright.errors import DataError, RunError, UsageError
+from netwright.compression import budgets, masks, passes
+from netwright.errors import DataError, RunError, StoppedError, UsageError
 from netwright.recipe import Recipe, override
 from netwright.records import Latency
 from netwright.reporting import ledger
+from netwright.training.healing import Healing
 from netwright.workbench import Run
 
 KEYS: dict[str, Any] = {
@@ -118,9 +119,95 @@ def test_what_is_not_faster_is_taken_back(run: Run, tmp_path: Path, monkeypatch:
     (step,) = done.steps
     assert step.undone
     assert "taken back" in step.note
-    assert not done.run.files.read_json("network.json")["surgeries"]
-    assert done.run.metrics["validation"] == run.metrics["validation"]
+    assert not done.new  # nothing is left that the source is not
+    assert done.run.directory == run.directory
+    assert done.to_dict()["run"] is None
+    assert not list(tmp_path.iterdir())
     assert ledger.rows(done.steps)[1][-1] == "undone"
+    healed = compressing.compress(run, "prune=channels:macs=0.5 heal=1", keep_if_faster=True, folder=tmp_path)
+    assert healed.new  # what was trained on is another network, though the cut was taken back
+    assert not healed.run.files.read_json("network.json")["surgeries"]
+
+
+@pytest.mark.parametrize(
+    ("chain", "named"),
+    [
+        ("heal=1 lowrank=svd:layers=fc9", "fc9.*fc1"), ("heal=1 prune=channels:macs=0.5,keep=fx1", "fx1.*fc1"),
+        ("heal=1 distil=nobody-0001:epochs=1", "nobody-0001"), ("heal=1 pack", "no layer of 1 or 2 bits"),
+        ("quantize=binary:ends=true heal=1 pack prune=channels:macs=0.5", r"fc1.*\(packed\).*before the pass"),
+        ("prune=weights:share=0.5 heal=1 slim", r"fc1.*\(masked\)"),
+        ("quantize=int8:epochs=1 lowrank=svd", r"\(rounded to 8 bits\)"),
+        ("quantize=ternary:ends=true,epochs=1 prune=channels:macs=0.5", r"\(few bits\)"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_is_said_before_anything_is_trained(
+    chain: str, named: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: Any) -> None:
+        raise AssertionError("hours were spent")
+
+    monkeypatch.setattr(Healing, "__call__", trained)
+    with pytest.raises(UsageError, match=named):
+        compressing.compress(run, chain, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rehearsal_changes_nothing_of_what_comes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same chain with and without it: the same bits."""
+    chain = "heal=1 prune=channels:macs=0.5,criterion=random heal=1"
+    with_it = compressing.compress(run, chain, folder=tmp_path).run.network.state_dict()
+    monkeypatch.setattr(compressing, "_rehearse", lambda *_: None)
+    without = compressing.compress(run, chain, folder=tmp_path).run.network.state_dict()
+    assert all(torch.equal(with_it[name], tensor) for name, tensor in without.items())
+
+
+def test_ctrl_c_keeps_the_passes_that_are_done(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is kept is what the chain without the rest comes to; and one document says how to go on."""
+    before, heal = contents(run.directory), Healing.__call__
+
+    def stopped(self: Any, network: nn.Module, epochs: int, *more: Any) -> None:
+        if epochs == 7:
+            raise KeyboardInterrupt
+        heal(self, network, epochs, *more)
+
+    monkeypatch.setattr(Healing, "__call__", stopped)
+    command = ["compress", str(run.directory), "prune=channels:macs=0.5", "heal=1", "heal=7", "quantize=fp16"]
+    assert main([*command, "--out", str(tmp_path), "--json"]) == 130
+    said = capsys.readouterr()
+    hint = json.loads(said.out)["error"]["try"]
+    (kept,) = runs.list_directories(tmp_path)
+    assert hint == f"netwright compress {kept} heal=7 quantize=fp16 --out {tmp_path}"
+    whole = compressing.compress(run, "prune=channels:macs=0.5 heal=1", folder=tmp_path).run.network.state_dict()
+    found = netwright.load(kept).network.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in whole.items())
+    with pytest.raises(StoppedError, match="nothing was written"):
+        compressing.compress(run, "heal=7", folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+    assert contents(run.directory) == before
+
+
+def test_a_run_is_found_by_its_name_wherever_the_new_one_goes(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").symlink_to(run.directory.parent)  # the usual folder
+    done = compressing.compress(run.directory.name, "prune=weights:share=0.5", folder=tmp_path / "new")
+    assert done.run.directory.parent == tmp_path / "new"
+    with pytest.raises(UsageError, match="no run there"):
+        compressing.compress("nobody-0001", "heal=1", folder=tmp_path / "new")
+
+
+@pytest.mark.parametrize("name", [name for name in passes.PASSES if name not in ("pack", "lowrank", "rewrite")])
+def test_no_pass_takes_epochs_without_end(name: str) -> None:
+    text = {"prune": "prune=weights:share=0.5,gradual=N", "heal": "heal=N", "distil": "distil=a:epochs=N",
+            "quantize": "quantize=binary:epochs=N"}.get(name, f"{name}=1e-4:epochs=N")  # fmt: skip
+    assert passes.parse(text.replace("N", str(passes.MOST_EPOCHS)))
+    for wrong in (str(passes.MOST_EPOCHS + 1), "9" * 30, "-1", "1.5"):
+        with pytest.raises(UsageError, match=r"a whole number, at least [01] and at most 10000") as caught:
+            passes.parse(text.replace("N", wrong))
+        assert "`" not in str(caught.value)  # the validator's language
 
 
 def test_a_pass_that_makes_it_larger_and_slower_says_so(

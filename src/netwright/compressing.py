@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +31,7 @@ from netwright.data.examples import Examples
 from netwright.data.handed import from_python
 from netwright.data.loading import Batch, Batches
 from netwright.data.opening import finish, open_source
-from netwright.errors import DataError, NetwrightError, RunError, UsageError
+from netwright.errors import DataError, NetwrightError, RunError, StoppedError, UsageError
 from netwright.files import require_place
 from netwright.inspection.cost import totals
 from netwright.nn import keeping, weights
@@ -54,12 +55,16 @@ Said = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Compressed:
-    """The new ``run``, one row a pass, the points that a search tried, and the budgets that were ``missed``."""
+    """The new ``run``, one row a pass, the points that a search tried, and the budgets that were ``missed``.
+
+    Where every pass was taken back, or changed nothing, none was written: ``new`` is False, and ``run`` the source.
+    """
 
     run: Run
     steps: tuple[CompressionStep, ...]
     tried: tuple[Point, ...] = ()
     missed: tuple[str, ...] = ()
+    new: bool = True
 
     @property
     def met(self) -> bool:
@@ -67,7 +72,7 @@ class Compressed:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "run": str(self.run.directory),
+            "run": str(self.run.directory) if self.new else None,
             "metrics": self.run.metrics,
             "steps": [step.to_dict() for step in self.steps],
             "tried": [point.to_dict() for point in self.tried],
@@ -99,31 +104,64 @@ def compress(
     validation accuracy. Without a chain the share of MACs is searched for, and healed for ``heal`` epochs (half of
     the run's own). ``keep_if_faster``: a pass that changed the network without making it faster is taken back.
     ``runtime``, ``threads``, ``batch``: of every latency. ``train_data``, ``validation``: again those of a run whose
-    data came from Python. Budgets that are not met are in the result's ``missed``.
+    data came from Python. ``folder``: where the new run goes, and where ``subject`` is looked up before ``runs``.
+    Budgets that are not met are in the result's ``missed``.
+
+    The whole chain is rehearsed without training before it begins, so a name that no layer or run has is said at once.
+    Ctrl-C raises ``StoppedError``; the passes that were done by then are kept as a run.
     """
     wanted = limits.budgets_of(max_size, max_latency, max_drop)
     if not chain.strip() and not wanted.any:
         passes.parse(chain)  # says what a chain is
     steps = passes.parse(chain) if chain.strip() else ()
-    if wanted.runtime and runtime and wanted.runtime != runtime:
-        raise UsageError("--runtime", repr(runtime), f"{wanted.runtime}, as --max-latency has it")
-    run = subject if isinstance(subject, Run) else workbench.load(subject, folder=folder, trust=trust)
+    if heal is not None:
+        passes.parse(f"heal={heal}")
+    asked = exporting.runtime_of(runtime, "--runtime") if runtime else ""
+    if wanted.runtime:
+        wanted = dataclasses.replace(wanted, runtime=exporting.runtime_of(wanted.runtime, "--max-latency"))
+        if asked not in ("", wanted.runtime):
+            raise UsageError("--runtime", asked, f"{wanted.runtime}, as --max-latency has it", "leave --runtime out")
+    runtime = asked or wanted.runtime or RUNTIME
+    exporting.require_threads(threads)
+    run = _source(subject, folder, trust)
     require_place(Path(folder))
-    runtime = runtime or wanted.runtime or RUNTIME
     with opened(run, train_data, validation, said) as shop:
         shop.runtime, shop.threads, shop.batch = runtime, threads, batch
         if wanted.drop is not None and "accuracy" not in shop.before.metrics:
             raise UsageError("--max-drop", "a run without an accuracy", "a classification")
-        tried: tuple[Point, ...] = ()
-        if not steps:
-            steps, tried = _searched(shop, wanted, heal)
-        network, surgeries, rows, (now, latency) = _carry_out(shop, steps, keep_if_faster)
+        steps = tuple(_in_order(steps))
+        _rehearse(shop, steps)
+        tried: list[Point] = []
+        made = _Made(copy.deepcopy(run.network).eval(), shop.before)
+        try:
+            if not steps:
+                steps = _searched(shop, wanted, heal, tried)
+            for reached in _carried_out(shop, made, steps, keep_if_faster):
+                made = reached
+        except KeyboardInterrupt as stop:
+            raise _stopped(shop, made, steps, tried, Path(folder)) from stop
         drop = None
-        if "accuracy" in now.metrics:
-            drop = 100 * (shop.before.metrics["accuracy"] - now.metrics["accuracy"])
-        missed = wanted.missed(now.file_bytes, None if latency is None else latency.median_ms, drop)
-        kept = keeping_compressed.keep(shop, network, surgeries, rows, passes.written(steps), tried, Path(folder))
-    return Compressed(Run(kept, trust=True), tuple(rows), tried, tuple(missed))
+        if "accuracy" in made.figures.metrics:
+            drop = 100 * (shop.before.metrics["accuracy"] - made.figures.metrics["accuracy"])
+        median = None if made.latency is None else made.latency.median_ms
+        missed = wanted.missed(made.figures.file_bytes, median, drop)
+        kept = run
+        if new := not _same(made, run.network):
+            kept = Run(_kept(shop, made, tried, Path(folder)), trust=True)
+    return Compressed(kept, made.rows, tuple(tried), tuple(missed), new)
+
+
+def _source(subject: Run | Path | str, folder: Path | str, trust: bool) -> Run:
+    """The run to begin with: in ``folder``, where the new one goes, or in the usual one."""
+    if isinstance(subject, Run):
+        return subject
+    try:
+        return workbench.load(subject, folder=folder, trust=trust)
+    except UsageError as error:
+        try:
+            return workbench.load(subject, trust=trust)
+        except UsageError:
+            raise error from None
 
 
 def layer_sensitivity(
@@ -131,7 +169,7 @@ def layer_sensitivity(
     shares: Sequence[float] = (0.25, 0.5, 0.75), said: Said = lambda text: None,
 ) -> tuple[Sensitivity, ...]:  # fmt: skip
     """What each layer of a run bears to lose, alone and without healing; nothing is written."""
-    run = subject if isinstance(subject, Run) else workbench.load(subject, folder=folder, trust=trust)
+    run = _source(subject, folder, trust)
     with opened(run, None, None, said) as shop:
         return sensitivity(copy.deepcopy(run.network), shop.context, shares)
 
@@ -300,47 +338,111 @@ def _initial(record: NetworkFile, recipe: Recipe, trust: bool) -> dict[str, torc
 
 def _teachers(name: str, folder: Path) -> list[nn.Module]:
     """The networks of one run or, joined by ``+``, of several."""
-    return [workbench.load(each, folder=folder).network for each in name.split("+")]
+    found = []
+    for each in name.split("+"):
+        try:
+            run = workbench.load(each, folder=folder)
+        except UsageError as error:
+            known = [path.name for path in runs.list_directories(folder)]
+            hint = error.suggestion if error.suggestion in known else "netwright runs"
+            raise UsageError(
+                "compress: distil: teacher", repr(each), f"a run in {folder}, or its directory", hint
+            ) from error
+        found.append(run.network)
+    return found
 
 
 # --------------------------------------------------------------------------------------------------------------
 # Pass by pass
 
 
-def _carry_out(
-    shop: Workshop, steps: Sequence[Step], keep_if_faster: bool
-) -> tuple[nn.Module, list[Surgery], list[CompressionStep], tuple[Figures, Latency | None]]:
-    """The changed copy, its surgeries after the run's own, a row for each pass, and what it has come to."""
-    network = copy.deepcopy(shop.run.network).eval()
-    surgeries: list[Surgery] = []
-    rows: list[CompressionStep] = []
-    before, latency = shop.before, _timed(shop, {"": network}).get("")
-    for step in _in_order(steps):
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What a chain has come to: the changed copy, its surgeries after the run's own, and a row for each pass."""
+
+    network: nn.Module
+    figures: Figures
+    latency: Latency | None = None
+    surgeries: tuple[Surgery, ...] = ()
+    rows: tuple[CompressionStep, ...] = ()
+
+
+def _rehearse(shop: Workshop, steps: Sequence[Step]) -> None:
+    """Do the chain on a copy without its training, so that what cannot be done is said before hours are spent.
+
+    Costs the passes themselves once more, up to the last that is more than healing; nothing where that is the first.
+    """
+    last = max((number for number, step in enumerate(steps) if step.name != "heal"), default=0)
+    network, context = copy.deepcopy(shop.run.network).eval(), dataclasses.replace(shop.context, training=_untrained)
+    with randomness.kept():
+        for step in steps[: last + 1] if last else ():
+            step.apply(network, context)
+            network.eval()
+
+
+def _untrained(network: nn.Module, epochs: int, distil: Any = None, hook: Any = None) -> None:
+    """Healing that does nothing."""
+
+
+def _carried_out(shop: Workshop, made: _Made, steps: Sequence[Step], keep_if_faster: bool) -> Iterator[_Made]:
+    """What the chain has come to after each pass."""
+    made = dataclasses.replace(made, latency=_timed(shop, {"": made.network}).get(""))
+    for step in steps:
         shop.said(step.text)
-        started, kept = time.perf_counter(), copy.deepcopy(network)
+        started, network = time.perf_counter(), copy.deepcopy(made.network)
         changed = step.apply(network, shop.context)
         network.eval()
         after = shop.figures(network)
-        found = _timed(shop, {"before": kept, "after": network}) if changed.surgeries else {}
-        was, now = found.get("before", latency), found.get("after", None if changed.surgeries else latency)
-        row = _row(step, changed, (before, after), (was, now), time.perf_counter() - started)
+        found = _timed(shop, {"before": made.network, "after": network}) if changed.surgeries else {}
+        was, now = found.get("before", made.latency), found.get("after", None if changed.surgeries else made.latency)
+        row = _row(step, changed, (made.figures, after), (was, now), time.perf_counter() - started)
         if keep_if_faster and changed.surgeries and "faster" not in row.gains:
             row = msgspec.structs.replace(row, undone=True, won=False, note=f"{row.note}; not faster, taken back")
-            network = kept
-            rows.append(row)
+            made = dataclasses.replace(made, rows=(*made.rows, row))
         else:
-            surgeries += changed.surgeries
-            rows.append(row)
-            before, latency = after, now
+            made = _Made(network, after, now, (*made.surgeries, *changed.surgeries), (*made.rows, row))
+        yield made
         shop.said(f"  {row.note}")
-    return network, surgeries, rows, (before, latency)
+
+
+def _same(made: _Made, network: nn.Module) -> bool:
+    """Whether nothing came of the chain."""
+    before, after = network.state_dict(), made.network.state_dict()
+    return not made.surgeries and all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def _kept(shop: Workshop, made: _Made, tried: Sequence[Point], folder: Path) -> Path:
+    chain = " ".join(row.step for row in made.rows)
+    return keeping_compressed.keep(shop, made.network, made.surgeries, made.rows, chain, tried, folder)
+
+
+def _stopped(
+    shop: Workshop, made: _Made, steps: Sequence[Step], tried: Sequence[Point], folder: Path
+) -> StoppedError:  # fmt: skip
+    """After Ctrl-C: what was done is kept as a run, and the error says how to go on from there."""
+    done, name = len(made.rows), "compress" + f": {steps[len(made.rows)].text}" * (len(made.rows) < len(steps))
+    subject, got = shop.run.directory, "Ctrl-C; nothing was written"
+    rest = [step.text for step in steps[done:]]
+    if not _same(made, shop.run.network):
+        shop.said("stopped; keeping the passes that are done (Ctrl-C once more leaves them)")
+        subject = _kept(shop, made, tried, folder)
+        got = f"Ctrl-C; {done} of {len(steps)} passes are done and kept as {subject}"
+        rest = [step.text for step in _for_all(steps[:done])] + rest
+    elif not steps:
+        got = f"Ctrl-C while looking for the share of MACs, {len(tried)} tried; nothing was written"
+    elsewhere = [] if folder == Path(runs.DEFAULT_FOLDER) else ["--out", str(folder)]
+    return StoppedError(name, got, "", shlex.join(["netwright", "compress", str(subject), *rest, *elsewhere]))
 
 
 def _in_order(steps: Sequence[Step]) -> Iterator[Step]:
     """A teacher without epochs of its own is for all healing, wherever it stands."""
-    for_all = [step for step in steps if step.name == "distil" and getattr(step.options, "epochs", 1) == 0]
+    for_all = _for_all(steps)
     yield from for_all
     yield from (step for step in steps if step not in for_all)
+
+
+def _for_all(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if step.name == "distil" and getattr(step.options, "epochs", 1) == 0]
 
 
 def _timed(shop: Workshop, networks: dict[str, nn.Module]) -> dict[str, Latency]:
@@ -392,14 +494,13 @@ def _row(
 # Budgets alone
 
 
-def _searched(shop: Workshop, wanted: Budgets, heal: int | None) -> tuple[tuple[Step, ...], tuple[Point, ...]]:
-    """The chain that meets the budgets, or comes nearest; and what was tried.
+def _searched(shop: Workshop, wanted: Budgets, heal: int | None, points: list[Point]) -> tuple[Step, ...]:
+    """The chain that meets the budgets, or comes nearest; what is tried goes into ``points``.
 
     Size and latency follow from the channels alone, so the largest share of MACs that meets them is looked for
     without healing. Accuracy alone: the smallest share whose drop is within the limit after an epoch of healing.
     """
     epochs = heal if heal is not None else max(1, int(shop.recipe.train.epochs) // 2)
-    points: list[Point] = []
     structural = wanted.size is not None or wanted.latency_ms is not None
 
     @limits.remembered
@@ -434,4 +535,4 @@ def _searched(shop: Workshop, wanted: Budgets, heal: int | None) -> tuple[tuple[
                 "compress", "a network of which no channel can go", "a chain of other passes", "quantize=int8"
             )
         share = min(possible) if structural else max(possible)
-    return passes.parse(f"prune=channels:macs={share:.4f} heal={epochs}"), tuple(points)
+    return passes.parse(f"prune=channels:macs={share:.4f} heal={epochs}")

@@ -74,6 +74,13 @@ class MissingExtraError(NetwrightError, ImportError):
         super().__init__(where, got, expected, suggestion)
 
 
+class StoppedError(NetwrightError):
+    """Ctrl-C. ``got``: where it came and what was done by then; ``expected``: what is kept; ``suggestion``: how to go
+    on."""
+
+    exit_code = 130
+
+
 def setting(key: str, value: object) -> str:
     """The option that sets a recipe key, as it can be pasted behind a command."""
     import shlex

@@ -19,7 +19,7 @@ from netwright import building, files, runs, sourcing, workbench
 from netwright.data.examples import Examples
 from netwright.data.opening import open_source
 from netwright.environment import processor
-from netwright.errors import DataError, GateError, NetworkError, NetwrightError, UsageError
+from netwright.errors import DataError, GateError, NetworkError, NetwrightError, UsageError, unknown_name
 from netwright.export import package as packages
 from netwright.export import timing
 from netwright.export.comparing import Difference, difference, first_difference
@@ -409,6 +409,25 @@ def latencies(
 
 
 RUNTIMES = {"onnxruntime": "onnx", "ncnn": "ncnn", "litert": "litert", "torchscript": "torchscript"}
+RUNTIMES_OF = {target: runtime for runtime, target in RUNTIMES.items()}
+
+
+def runtime_of(text: str, where: str = "runtime") -> str:
+    """The runtime's own name; that of its target stands for it too (``onnx``). Raises ``UsageError`` for another
+    text, ``MissingExtraError`` where it is not installed."""
+    found = RUNTIMES_OF.get(text, text)
+    if found not in ("torch", *RUNTIMES):
+        raise unknown_name(where, text, ("torch", *RUNTIMES))
+    if found != "torch":
+        require(TARGETS[RUNTIMES[found]])
+    return found
+
+
+def require_threads(threads: int) -> None:
+    """Threads are kept on processors, so there are no more than those."""
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not 1 <= threads <= most:
+        raise UsageError("--threads", str(threads), f"1 to {most}, the processors that may be used here")
 
 
 def opened(made: Package, runtime: str, place: Path, threads: int, batch: int) -> Callable[[], Any]:
@@ -422,11 +441,7 @@ def opened(made: Package, runtime: str, place: Path, threads: int, batch: int) -
                 return made.network(*tensors)
 
         return eager
-    if runtime not in RUNTIMES:
-        known = ("torch", *RUNTIMES)
-        raise UsageError("runtime", repr(runtime), ", ".join(known))
-    asked = Wanted(TARGETS[RUNTIMES[runtime]], made.precision)
-    require(asked.target)
+    asked = Wanted(TARGETS[RUNTIMES[runtime_of(runtime)]], made.precision)
     refuse(asked, asked.target.lacking(made.graph))
     session = asked.target.open(asked.target.write(made, place), threads)
     session.run(*taken)

@@ -77,7 +77,10 @@ def _show(done: Compressed) -> None:
         printing.line(f"latency: {where}")
     for step in done.steps:
         printing.line(f"{step.step}: {step.note}")
-    printing.line(f"run: {done.run.directory}")
+    if done.new:
+        printing.line(f"run: {done.run.directory}")
+    else:
+        printing.line(f"no run was written: nothing came of the chain, and {done.run.directory} is as it was")
 
 
 def _show_sensitivity(subject: str, out: Path, trust: bool, json: bool) -> int:

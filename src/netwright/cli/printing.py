@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
-from netwright.errors import NetwrightError
+from netwright.errors import NetwrightError, StoppedError
 from netwright.records import to_builtin
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def error(problem: NetwrightError, as_json: bool = False) -> None:
         note(str(problem))
     else:
         console = Console(stderr=True, highlight=False, soft_wrap=True)
-        console.print(Text.assemble(("error", "bold red"), "       ", (problem.where, "bold")))
+        label = "stopped" if isinstance(problem, StoppedError) else "error"
+        console.print(Text.assemble((label.ljust(12), "bold red"), (problem.where, "bold")))
         for name, text in parts.items():
             if text:
                 console.print(Text.assemble("  ", (name.ljust(10), "dim"), text))

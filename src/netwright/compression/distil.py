@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from netwright.compression.passes import Batch, Changed, Context, PassOptions, call
+from netwright.compression.passes import Batch, Changed, Context, EpochsOrNone, PassOptions, call
 from netwright.errors import NetworkError, UsageError, nearest
 
 FORGETTING = 0.98  # of the running products that a hint's regressor is solved from
@@ -32,7 +32,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     teacher: str
     temperature: Annotated[float, msgspec.Meta(gt=0)] = 4.0
     weight: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.7
-    epochs: Annotated[int, msgspec.Meta(ge=0)] = 0
+    epochs: EpochsOrNone = 0
     hints: Literal["none", "features", "attention"] = "none"
     at: tuple[str, ...] = ()
     hint_weight: Annotated[float, msgspec.Meta(ge=0)] = 1.0

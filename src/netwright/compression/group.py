@@ -15,7 +15,7 @@ from torch import nn
 
 from netwright.compression import importance, masks, slim
 from netwright.compression.cutting import tensor_of
-from netwright.compression.passes import At, Changed, Context, PassOptions
+from netwright.compression.passes import At, Changed, Context, Epochs, PassOptions
 from netwright.compression.prune import prunable
 from netwright.errors import UsageError
 from netwright.graph.structure import ChannelMember, Coupling
@@ -32,7 +32,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     strength: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
     over: Literal["filters", "channels", "kernels"] = "filters"
-    epochs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    epochs: Epochs = 1
     threshold: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.01
     multiple: Annotated[int, msgspec.Meta(ge=1)] = 8
     least: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
@@ -42,7 +42,7 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Train under the penalty, then cut or mask."""
     if options.over == "kernels":
         return _kernels(network, options, context)
-    free, graph = prunable(network, context)
+    free, graph = prunable(network, context, where="group")
     role = "out" if options.over == "filters" else "in"
     grouped = [coupling for coupling in free if members(network, coupling, role)]
     importance.require(grouped, "compress: group")

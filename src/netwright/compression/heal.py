@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import msgspec
 from torch import nn
 
-from netwright.compression.passes import Changed, Context, PassOptions
+from netwright.compression.passes import Changed, Context, Epochs, PassOptions
 
 
 class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``heal=3``"""
 
-    epochs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    epochs: Epochs = 1
 
 
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:

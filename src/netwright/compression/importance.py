@@ -10,14 +10,14 @@ seed. Scores are divided by their mean within the coupling, so that couplings ca
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 
 from netwright.compression.cutting import entries, name_of, tensor_of
-from netwright.compression.passes import Context, call
+from netwright.compression.passes import MOST_NAMED, Context, call
 from netwright.errors import UsageError
 from netwright.graph.structure import ChannelMember, Coupling
 
@@ -113,10 +113,12 @@ def _saliency(network: nn.Module, couplings: Sequence[Coupling], context: Contex
     return totals
 
 
-def require(couplings: Sequence[Coupling], where: str) -> None:
-    """Raise ``UsageError`` where nothing may go."""
+def require(couplings: Sequence[Coupling], where: str, reasons: Mapping[str, str] | None = None) -> None:
+    """Raise ``UsageError`` where nothing may go; ``reasons``: why each layer has to stay, for the message."""
     if not couplings:
-        raise UsageError(where, "no channel that could go", "a network with hidden channels that can be followed")
+        listed = [f"{name}: {why}" for name, why in (reasons or {}).items()][:MOST_NAMED]
+        got = "no channel that could go" + (f" ({'; '.join(listed)})" if listed else "")
+        raise UsageError(where, got, "a network with hidden channels that can be followed", "another pass: lowrank=svd")
 
 
 def named(couplings: Sequence[Coupling]) -> list[str]:

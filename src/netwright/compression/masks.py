@@ -21,8 +21,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from netwright.compression.passes import At, Changed, Context, PassOptions, call
-from netwright.errors import UsageError
+from netwright.compression.passes import At, Changed, Context, Epochs, EpochsOrNone, PassOptions, call
+from netwright.compression.placing import computed, not_free
+from netwright.errors import UsageError, nearest
 from netwright.nn.surgery import Masked, operate
 from netwright.records import Surgery
 
@@ -43,9 +44,9 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     criterion: Literal["magnitude", "random", "gradient"] = "magnitude"
     scope: Literal["global", "layer"] = "global"
     least: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.01
-    gradual: Annotated[int, msgspec.Meta(ge=0)] = 0
-    rewind: Annotated[int, msgspec.Meta(ge=0)] = 0
-    epochs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    gradual: EpochsOrNone = 0
+    rewind: EpochsOrNone = 0
+    epochs: Epochs = 1
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -64,6 +65,8 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Mask, and train where the options say so."""
     layers, other = maskable(network, options.keep)
+    if not layers and (bound := computed(network)):
+        raise not_free("prune=weights", bound)
     if not layers:
         raise UsageError("compress: prune=weights", "no layer to mask", "dense layers or convolutions")
     surgeries = tuple(Surgery(operation="mask", module=name) for name, layer in layers.items() if masked(layer) is None)
@@ -100,8 +103,10 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
 def maskable(network: nn.Module, keep: Sequence[str] = ()) -> tuple[dict[str, nn.Module], list[str]]:
     """Dense and convolutional layers by name, each tensor once; and those whose weights are computed from others."""
     for name in keep:
-        if name not in dict(network.named_modules()):
-            raise UsageError("compress: prune: keep", repr(name), "the name of a layer")
+        if name not in (known := dict(network.named_modules())):
+            raise UsageError(
+                "compress: prune=weights: keep", repr(name), "the name of a layer", nearest(name, known) or ""
+            )
     found: dict[str, nn.Module] = {}
     other = []
     seen: set[int] = set()

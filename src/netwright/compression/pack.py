@@ -42,8 +42,8 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
         facts[name] = {"bytes": [before, sum(values[each].nbytes for each in ("words", "scale"))]}
     if not done:
         raise UsageError(
-            "compress: pack", "; ".join(stay) or "no layer of 1 or 2 bits", "binary, ternary or XNOR layers",
-            "quantize=binary heal=3 pack",
+            "compress: pack", "; ".join(stay) or "no layer of 1 or 2 bits that is not packed yet",
+            "binary, ternary or XNOR layers", "quantize=binary heal=3 pack",
         )  # fmt: skip
     old, new = (sum(each["bytes"][place] for each in facts.values()) for place in (0, 1))
     return Changed(

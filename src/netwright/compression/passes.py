@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_origin, get_type_hints
 
 import msgspec
 import torch
@@ -166,6 +167,12 @@ class Changed(NamedTuple):
     facts: dict[str, Any] = {}
 
 
+MOST_NAMED = 6  # layers in a message
+MOST_EPOCHS = 10_000  # of a pass: more is a slip of the finger
+Epochs = Annotated[int, msgspec.Meta(ge=1, le=MOST_EPOCHS)]
+EpochsOrNone = Annotated[int, msgspec.Meta(ge=0, le=MOST_EPOCHS)]
+
+
 class PassOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of a pass's options. The first field is what stands behind ``NAME=``; every field has a default or must be
     given."""
@@ -268,12 +275,27 @@ def _converted(where: str, text: str, hint: Any) -> Any:
     plain = next((each for each in get_args(hint) if get_origin(each) is tuple), hint)
     raw: Any = text.split("+") if get_origin(plain) is tuple else text
     try:
-        return msgspec.convert(raw, hint, strict=False)
+        found = msgspec.convert(raw, hint, strict=False)
+        if isinstance(found, float) and not math.isfinite(found):
+            raise UsageError(where, repr(text), f"{_asked(hint)} (finite)")
+        return found
     except msgspec.ValidationError as error:
         words = _words(hint)
         near = nearest(text, words) if words else ""
-        expected = f"one of {', '.join(words)}" if words else str(error).lower().removeprefix("expected ")
+        expected = f"one of {', '.join(words)}" if words else _asked(hint)
         raise UsageError(where, repr(text), expected, near or "") from error
+
+
+def _asked(hint: Any) -> str:
+    """What an option takes, in words: ``a whole number, at least 1 and at most 10000``."""
+    meta = next((each for each in getattr(hint, "__metadata__", ()) if isinstance(each, msgspec.Meta)), None)
+    if meta is None and (inner := [each for each in get_args(hint) if each is not type(None)]):
+        return _asked(inner[0])
+    kind = get_args(hint)[0] if meta is not None else hint
+    what = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "text")
+    limits = (("at least", meta and meta.ge), ("more than", meta and meta.gt), ("at most", meta and meta.le),
+              ("less than", meta and meta.lt))  # fmt: skip
+    return ", ".join(filter(None, [what, " and ".join(f"{word} {at:g}" for word, at in limits if at is not None)]))
 
 
 def _words(hint: Any) -> list[str]:

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from netwright.compression.decomposing import relative_error
-from netwright.compression.passes import Changed, Context
+from netwright.compression.passes import MOST_NAMED, Changed, Context
 from netwright.errors import NetworkError, UsageError, nearest
-from netwright.nn.surgery import operate
+from netwright.nn import lowbit
+from netwright.nn.surgery import Masked, operate
 from netwright.records import Surgery
+
+EIGHT = (lowbit.QuantizedLinear, lowbit.QuantizedConv1d, lowbit.QuantizedConv2d)
 
 
 class Proposal(NamedTuple):
@@ -89,19 +92,51 @@ def chosen(
 ) -> list[tuple[str, nn.Module]]:
     """The exchangeable layers, or those of them that are named. Raises ``UsageError`` for a name that is none."""
     known = dict(exchangeable(network, kinds))
-    if not known and any(parametrize.is_parametrized(module) for module in network.modules()):
-        raise UsageError(
-            f"compress: {where}", "layers whose weights are computed (masked, or of few bits)", "weights that are free",
-            f"{where} before the pass that computes them",
-        )  # fmt: skip
+    bound = computed(network)
+    if bound and not known:
+        raise not_free(where, bound)
     for name in names:
+        if name in bound:
+            raise not_free(where, {name: bound[name]})
         if name not in known:
+            some = ", ".join(list(known)[:MOST_NAMED]) + ", …" * (len(known) > MOST_NAMED)
             raise UsageError(
-                f"compress: {where}: layers", repr(name),
-                f"a layer that can be exchanged ({', '.join(list(known)[:6])}{', …' * (len(known) > 6)})",
-                nearest(name, known) or "",
+                f"compress: {where}: layers", repr(name), f"a layer that can be exchanged ({some})",
+                nearest(name, known) or next(iter(known), ""),
             )  # fmt: skip
     return [(name, module) for name, module in known.items() if not names or name in names]
+
+
+def computed(network: nn.Module) -> dict[str, str]:
+    """Layers whose weights follow from other values, so that no channel of theirs can be cut: how each is kept."""
+    found: dict[str, str] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, lowbit.Packed | lowbit.Xnor):
+            found[name] = "signs" if isinstance(module, lowbit.Xnor) and not module.packed else "packed"
+        elif isinstance(module, EIGHT):
+            found[name] = "rounded to 8 bits"
+        elif parametrize.is_parametrized(module):
+            masked = any(isinstance(step, Masked) for each in module.parametrizations.values() for step in each)
+            found[name] = "masked" if masked else "few bits"
+    return found
+
+
+def not_free(where: str, layers: Mapping[str, str]) -> UsageError:
+    """The error for a pass that comes after one which fixed the weights that it would change."""
+    return UsageError(
+        f"compress: {where}", f"layers whose weights are computed: {told(layers)}", "weights that are free",
+        f"{where} before the pass that changed them",
+    )  # fmt: skip
+
+
+def told(layers: Mapping[str, str]) -> str:
+    """``conv2, conv3 (packed); fc (masked)``, the first few."""
+    kinds = dict.fromkeys(layers.values())
+    lists = {kind: [name for name, own in layers.items() if own == kind] for kind in kinds}
+    return "; ".join(
+        f"{', '.join(names[:MOST_NAMED])}{f' and {len(names) - MOST_NAMED} more' * (len(names) > MOST_NAMED)} ({kind})"
+        for kind, names in lists.items()
+    )
 
 
 def in_order(network: nn.Module, context: Context, kinds: tuple[type[nn.Module], ...]) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,12 +21,14 @@ from netwright.compression import cutting, importance
 from netwright.compression.cutting import Removed
 from netwright.compression.importance import Criterion
 from netwright.compression.passes import Changed, Context, PassOptions
-from netwright.errors import UsageError
+from netwright.compression.placing import computed, not_free, told
+from netwright.errors import UsageError, nearest
 from netwright.graph.products import macs
 from netwright.graph.structure import Coupling, Graph
 from netwright.records import Record
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+WHERE = "prune=channels"  # in messages
 ROUNDS = 4  # of cutting until the recounted target is met; each corrects the estimate of the one before
 
 
@@ -54,11 +56,12 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Cut to the target. Raises ``UsageError`` where it is out of reach, with how far it goes."""
     free, graph = prunable(network, context, options.keep)
+    bound = computed(network)
     scores = importance.scores(network, free, options.criterion, context)
     refused: dict[str, str] = {}
     aim = 1.0
     for attempt in range(ROUNDS):
-        chosen = _chosen(graph, free, scores, options, aim, frozenset(refused))
+        chosen = _chosen(graph, free, scores, options, aim, refused)
         borne, more = cutting.checked(network, graph, chosen, context.first_batch())
         refused |= more
         if more and attempt < ROUNDS - 1:
@@ -75,6 +78,8 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     note = f"{gone:,} of {total:,} channels gone"
     if refused:
         note += "; left whole: " + ", ".join(f"{name} ({why})" for name, why in refused.items())
+    if bound:
+        note += f"; with all its channels: {told(bound)}"
     if reached > _target(options) and options.share is None:
         note += f"; the target was {_target(options):.0%}, {reached:.0%} is left"
     names = dict(zip(map(id, free), importance.named(free), strict=True))
@@ -82,12 +87,19 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     return Changed(surgeries, note, {"channels": widths, "left_whole": refused})
 
 
-def prunable(network: nn.Module, context: Context, keep: Sequence[str] = ()) -> tuple[list[Coupling], Graph]:
-    """The couplings that may shrink, and the graph with all of them."""
+def prunable(
+    network: nn.Module, context: Context, keep: Sequence[str] = (), where: str = WHERE
+) -> tuple[list[Coupling], Graph]:
+    """The couplings that may shrink, and the graph with all of them. Raises ``UsageError`` with the reasons where
+    there are none."""
     graph = context.graph(network, couplings=True)
     for name in keep:
         if not any(_under(parameter.name, name) for parameter in graph.parameters):
-            raise UsageError("compress: prune: keep", repr(name), "the name of a layer with parameters")
+            known = list(dict.fromkeys(parameter.name.rpartition(".")[0] for parameter in graph.parameters))
+            raise UsageError(
+                f"compress: {where}: keep", repr(name), "the name of a layer with parameters",
+                nearest(name, known) or next(iter(known), ""),
+            )  # fmt: skip
     free = [
         coupling
         for coupling in graph.couplings
@@ -95,7 +107,10 @@ def prunable(network: nn.Module, context: Context, keep: Sequence[str] = ()) -> 
         and coupling.channels > coupling.granularity
         and not any(_under(m.parameter, name) for m in coupling.members if m.role != "in" for name in keep)
     ]
-    importance.require(free, "compress: prune")
+    if not free and (bound := computed(network)):
+        raise not_free(where, bound)
+    reasons = {cutting.name_of(each): each.fixed or "it stays" for each in graph.couplings}
+    importance.require(free, f"compress: {where}", reasons)
     return free, graph
 
 
@@ -117,11 +132,11 @@ def step_of(coupling: Coupling, multiple: int) -> int:
 
 def _chosen(
     graph: Graph, free: Sequence[Coupling], scores: Sequence[torch.Tensor], options: Options, aim: float,
-    without: frozenset[str],
+    without: Mapping[str, str],
 ) -> Removed:  # fmt: skip
     """Blocks in the order of their scores, until the estimate meets the target times ``aim``."""
     usable = [number for number, coupling in enumerate(free) if cutting.name_of(coupling) not in without]
-    importance.require([free[number] for number in usable], "compress: prune")
+    importance.require([free[number] for number in usable], f"compress: {WHERE}", without)
     steps = {n: step_of(free[n], options.multiple) for n in usable}
     blocks = {n: len(scores[n]) for n in usable}
     orders = {n: torch.argsort(scores[n], stable=True).tolist() for n in usable}

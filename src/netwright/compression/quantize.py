@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from netwright.compression import ranges
-from netwright.compression.passes import Changed, Context, PassOptions, call
-from netwright.compression.placing import attempted, chosen, counted, in_order
+from netwright.compression.passes import Changed, Context, EpochsOrNone, PassOptions, call
+from netwright.compression.placing import attempted, chosen, computed, counted, in_order, not_free
 from netwright.errors import UsageError
 from netwright.nn.lowbit import QuantizedConv1d, QuantizedConv2d, QuantizedLinear, geometry_of
 from netwright.nn.surgery import operate
@@ -39,7 +39,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     kind: Kind
-    epochs: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    epochs: EpochsOrNone | None = None
     layers: tuple[str, ...] = ()
     ends: bool = False
     ranges: ranges.Rule = "mse"
@@ -74,6 +74,9 @@ def targets(network: nn.Module, options: Options, context: Context, kinds: tuple
     order = in_order(network, context, PLAIN)
     ends = {order[0], order[-1]} if order and not options.ends else set()
     found = [name for name in order if name in known and name not in ends]
+    bound = {name: how for name, how in computed(network).items() if name not in ends}
+    if not found and bound:
+        raise not_free(f"quantize={options.kind}", bound)
     if not found:
         raise UsageError(
             f"compress: quantize={options.kind}", f"{len(order)} layers, none between the first and the last",

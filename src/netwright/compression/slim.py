@@ -14,7 +14,7 @@ from torch import nn
 
 from netwright.compression import cutting, importance
 from netwright.compression.cutting import Removed
-from netwright.compression.passes import At, Changed, Context, PassOptions
+from netwright.compression.passes import At, Changed, Context, Epochs, PassOptions
 from netwright.compression.prune import prunable, step_of
 from netwright.errors import UsageError
 from netwright.graph.structure import Coupling, Graph
@@ -28,7 +28,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     """
 
     strength: Annotated[float, msgspec.Meta(gt=0)] = 1e-4
-    epochs: Annotated[int, msgspec.Meta(ge=1)] = 1
+    epochs: Epochs = 1
     threshold: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.01
     multiple: Annotated[int, msgspec.Meta(ge=1)] = 8
     least: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
@@ -36,7 +36,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Train under the penalty, then cut. Raises ``UsageError`` where no norm has channels that could go."""
-    free, graph = prunable(network, context)
+    free, graph = prunable(network, context, where="slim")
     scaled = [coupling for coupling in free if importance.norm_scales(network, coupling)]
     if not scaled:
         raise UsageError(
