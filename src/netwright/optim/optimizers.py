@@ -9,7 +9,10 @@ import torch
 from torch import nn
 
 from netwright.errors import RecipeError
-from netwright.recipe.schema import OPTIMIZERS, Train
+from netwright.optim.conjugate_gradient import ConjugateGradient
+from netwright.optim.newton_cg import NewtonCG
+from netwright.optim.whole import WholeOptimizer
+from netwright.recipe.schema import FULL_BATCH, OPTIMIZERS, Train
 
 # PyTorch's fused kernels update all parameters in one call each. Measured on one core, LeNet-5 / 17 convolutions with
 # norms / 2 million weights, in µs a step: SGD with momentum 561 → 142 / 4849 → 1192 / 14270 → 4267, AdamW 4593 → 614 /
@@ -17,6 +20,7 @@ from netwright.recipe.schema import OPTIMIZERS, Train
 # between as long and 0.6 of it.
 FUSED = ("sgd", "momentum", "nesterov", "adagrad", "adam", "adamw")
 FUSED_DEVICES = ("cpu", "cuda")
+HISTORY = 20  # pairs that L-BFGS remembers, and directions that it takes a step
 
 
 def build(network: nn.Module | Iterable[dict[str, Any]], options: Train) -> torch.optim.Optimizer:
@@ -34,6 +38,9 @@ def build(network: nn.Module | Iterable[dict[str, Any]], options: Train) -> torc
     decay = options.weight_decay if isinstance(options.weight_decay, float | int) else 0.0
     shared: dict[str, Any] = {"lr": float(options.lr), "weight_decay": float(decay), **_implementation(options, ready)}
     betas = options.momentum, options.beta2
+    if options.optimizer in FULL_BATCH:
+        _require_plain(options)
+        shared.pop("weight_decay")
     match options.optimizer:
         case "sgd":
             return torch.optim.SGD(ready, **shared)
@@ -53,8 +60,47 @@ def build(network: nn.Module | Iterable[dict[str, Any]], options: Train) -> torc
             return torch.optim.AdamW(ready, betas=betas, **shared)
         case "adadelta":
             return torch.optim.Adadelta(ready, **shared)
+        case "nadam":
+            return torch.optim.NAdam(ready, betas=betas, **shared)
+        case "radam":
+            return torch.optim.RAdam(ready, betas=betas, **shared)
+        case "adamax":
+            return torch.optim.Adamax(ready, betas=betas, **shared)
+        case "rprop":
+            return torch.optim.Rprop(ready, **shared)
+        case "lbfgs":
+            return torch.optim.LBFGS(
+                ready, lr=float(options.lr), max_iter=HISTORY, history_size=HISTORY, line_search_fn="strong_wolfe"
+            )
+        case "cg":
+            return ConjugateGradient(ready, lr=float(options.lr))
+        case "cg-hs":
+            return ConjugateGradient(ready, lr=float(options.lr), beta="hestenes-stiefel")
+        case "newton-cg":
+            return NewtonCG(ready, lr=float(options.lr))
         case other:
             raise RecipeError("train.optimizer", repr(other), f"one of {', '.join(OPTIMIZERS)}")
+
+
+def needs_closure(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a step asks for the loss again, at other weights."""
+    return isinstance(optimizer, WholeOptimizer | torch.optim.LBFGS)
+
+
+def _require_plain(options: Train) -> None:
+    """What does not go with a method of the whole training part, whose steps follow one function exactly."""
+    name, searching = options.optimizer, options.optimizer != "rprop"
+    if options.weight_decay not in ("auto", 0):
+        raise RecipeError(
+            "train.weight_decay", f"{options.weight_decay} with {name}", "0", "--set train.weight_decay=0"
+        )
+    if searching and options.clip:
+        raise RecipeError("train.clip", f"{options.clip} with {name}", "0: its line search needs the gradient itself")
+    if searching and options.precision != "fp32":
+        raise RecipeError(
+            "train.precision", f"{options.precision} with {name}", "fp32: a line search compares losses exactly",
+            "--set train.precision=fp32",
+        )  # fmt: skip
 
 
 def groups(network: nn.Module, options: Train) -> list[dict[str, Any]]:

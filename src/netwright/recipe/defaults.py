@@ -7,10 +7,11 @@ from typing import Any
 from netwright.errors import RecipeError
 from netwright.recipe.comparing import flat
 from netwright.recipe.reading import override
-from netwright.recipe.schema import Recipe
+from netwright.recipe.schema import FULL_BATCH, Recipe
 from netwright.records import DataFacts
 
 FEW, MANY = 10_000, 54_000
+MOST_AT_ONCE = 4096  # examples of a batch, where a step takes the whole training part
 SERIES = 64  # positions from which an array of channels and positions is read as a series
 RISING = 0.25  # the share of a one-cycle schedule in which the rate rises
 OF_THE_NETWORK = ("network.width", "network.depth", "network.dropout")
@@ -24,9 +25,13 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
     values = flat(recipe)
     if recipe.train.optimizer == "python":  # its rate is the user's, and so is its schedule
         chosen |= {"train.schedule": "constant", "train.average": 0.0}
+    if recipe.train.optimizer in FULL_BATCH:
+        chosen |= _whole(recipe, facts)
     if recipe.network.name not in ("auto", chosen["network.name"]):  # a network by name has widths of its own
         chosen = {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK}
     resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})
+    if recipe.train.optimizer in FULL_BATCH and (recipe.train.batch_size, recipe.train.accumulate) == ("auto", 1):
+        resolved = override(resolved, {"train.accumulate": -(-facts.examples // int(resolved.train.batch_size))})
     if resolved.train.warmup == "auto":
         rising = RISING * int(resolved.train.epochs) if resolved.train.schedule == "one-cycle" else 0.0
         resolved = override(resolved, {"train.warmup": rising})
@@ -120,8 +125,8 @@ def _language(facts: DataFacts) -> dict[str, Any]:
         "network.width": 256 if long else 128,
         "network.depth": 1,
         "network.dropout": 0.1 if long else 0.2,
-        "train.epochs": 10 if long else 20,
-        "train.batch_size": max(1, min(64, facts.examples // 4096)),
+        "train.epochs": 12 if long else 20,
+        "train.batch_size": max(1, min(32, facts.examples // 4096)),
         "train.lr": 0.004,
         "train.weight_decay": 0.01,
     }
@@ -142,6 +147,22 @@ def _vector(facts: DataFacts) -> dict[str, Any]:
     }
 
 
+# Steps until the loss of small networks on digits stands still, and the first step or trial.
+WHOLE = {"rprop": (200, 0.01), "lbfgs": (20, 1.0), "cg": (100, 1.0), "cg-hs": (100, 1.0), "newton-cg": (40, 1.0)}
+
+
+def _whole(recipe: Recipe, facts: DataFacts) -> dict[str, Any]:
+    """One step an epoch on one fixed function: the whole training part, nothing random, no schedule."""
+    epochs, rate = WHOLE[recipe.train.optimizer]
+    size = recipe.train.batch_size
+    pieces = max(1, -(-facts.examples // MOST_AT_ONCE)) if size == "auto" else 1
+    return {
+        "train.epochs": epochs, "train.lr": rate, "train.schedule": "constant", "train.average": 0.0,
+        "train.weight_decay": 0.0, "network.dropout": 0.0, **dict.fromkeys(AUGMENTATIONS, 0.0), "augment.flip": "none",
+        "train.batch_size": min(facts.examples, -(-facts.examples // pieces)),
+    }  # fmt: skip
+
+
 def _batch(facts: DataFacts, most: int) -> int:
     """At least eight steps an epoch, and never a batch of one, which a batch norm cannot learn from."""
     return max(min(2, facts.examples), min(most, facts.examples // 8))
@@ -158,4 +179,17 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
         raise RecipeError(
             "train.batch_size", f"{train.batch_size}, more than the {facts.examples} training examples",
             f"at most {facts.examples}", f"--set train.batch_size={max(1, facts.examples // 8)}",
+        )  # fmt: skip
+    if train.optimizer not in FULL_BATCH:
+        return
+    if train.lr == "range-test":
+        raise RecipeError(
+            "train.lr", f"range-test with {train.optimizer}", "a number: it finds its steps itself",
+            f"--set train.lr={WHOLE[train.optimizer][1]}",
+        )  # fmt: skip
+    seen = int(train.batch_size) * train.accumulate
+    if seen < facts.examples and not train.mini_batches:
+        raise RecipeError(
+            "train.batch_size", f"{seen} of {facts.examples} examples a step with {train.optimizer}",
+            "the whole training part a step", f"--set train.batch_size={facts.examples}, or train.mini_batches=true",
         )  # fmt: skip

@@ -21,7 +21,11 @@ NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta")
+OPTIMIZERS = (
+    "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "adamax", "rprop",
+    "lbfgs", "cg", "cg-hs", "newton-cg",
+)  # fmt: skip
+FULL_BATCH = ("rprop", "lbfgs", "cg", "cg-hs", "newton-cg")  # a step takes the whole training part
 SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle", "plateau")
 LOSSES = ("cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl")
 ACTIVATIONS = (
@@ -31,7 +35,10 @@ ACTIVATIONS = (
 NORMS = ("batch", "layer", "group", "instance", "weight", "cosine")
 FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "text", "series", "python")
 
-Optimizer = Literal[Auto, "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "adadelta", "python"]
+Optimizer = Literal[
+    Auto, "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "adamax",
+    "rprop", "lbfgs", "cg", "cg-hs", "newton-cg", "python",
+]  # fmt: skip
 Schedule = Literal[Auto, "constant", "step", "exponential", "cosine", "one-cycle", "plateau"]
 Loss = Literal[
     Auto, "cross-entropy", "binary-cross-entropy", "squared", "absolute", "huber", "hinge", "focal", "kl", "python"
@@ -140,6 +147,7 @@ class Train(Section, frozen=True, kw_only=True):
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
     bptt: CountOrZero = 0  # units through which the gradient of a running text goes back; 0: 128
     accumulate: Count = 1  # batches a step
+    mini_batches: bool = False  # let a method of the whole training part (rprop, lbfgs, cg, newton-cg) take less a step
     freeze: CountOrZero | str = 0  # blocks from the input that do not learn; all: all but the last; or modules a,b
     unfreeze_every: CountOrZero = 0  # epochs after which the next frozen block learns, from the output; 0: never
     depth_rate: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # factor of the rate for every block towards the input
@@ -150,6 +158,7 @@ class Train(Section, frozen=True, kw_only=True):
     layout: Literal[Auto, "contiguous", "channels_last"] = "auto"  # auto: measured at the start
     device: str = "auto"  # cpu, cuda, cuda:1, mps; auto: a GPU where there is one
     threads: CountOrZero = 0  # of the processor; 0: as many as PyTorch takes
+    sync_norm: bool = False  # with several processes (torchrun) batch norms see the whole batch, not a process's rows
     checkpoint_seconds: Positive = 4.0  # at most so much work is lost
 
 

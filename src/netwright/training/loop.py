@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from netwright.data.loading import Batches
+from netwright.training.again import Again
 from netwright.training.evaluating import call
 from netwright.training.precision import Precision
 from netwright.training.state import State
@@ -38,6 +39,7 @@ class Job:
     accumulate: int = 1
     clip: float = 0.0
     before_epoch: Callable[[State], None] = lambda state: None  # also where a training goes on in mid-epoch
+    replica: nn.Module | None = None  # what is called in the network's place where several processes train it
 
     @property
     def steps_per_epoch(self) -> int:
@@ -46,15 +48,16 @@ class Job:
 
 def train(job: Job, state: State, observer: Observer) -> None:
     """Train ``job.network`` from ``state`` to the end of its epochs, or until the observer says stop."""
-    network, objective, optimizer, precision = job.network, job.objective, job.optimizer, job.precision
+    network, objective, optimizer, precision = job.replica or job.network, job.objective, job.optimizer, job.precision
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
-    count = len(job.batches)
+    count, again = len(job.batches), Again(network, objective, optimizer)
     network.train()
     while state.epoch < job.epochs and not state.stopped:
         job.before_epoch(state)
         for batch in job.batches.epoch(state.epoch, state.batch):
             state.batch += 1
+            again.hear(batch)
             with precision.cast():
                 outputs = call(network, batch)
                 loss = objective.loss(outputs, batch.targets)
@@ -67,7 +70,7 @@ def train(job: Job, state: State, observer: Observer) -> None:
             factor = job.rate(state.step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            precision.step(optimizer, parameters, job.clip)
+            precision.step(optimizer, parameters, job.clip, again.closure(loss.detach() + state.pending))
             optimizer.zero_grad()
             state.step += 1
             observer.after_step(state, loss.detach() + state.pending, outputs, batch.targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,8 +32,14 @@ class Precision:
             loss = self.scaler.scale(loss)
         loss.backward()
 
-    def step(self, optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], clip: float) -> None:
-        """Clip the gradients' norm to ``clip`` (0: as they are) and step."""
+    def step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        parameters: list[torch.nn.Parameter],
+        clip: float,
+        closure: Callable[[], torch.Tensor] | None = None,
+    ) -> None:
+        """Clip the gradients' norm to ``clip`` (0: as they are) and step; ``closure``: for those that ask again."""
         if self.name == "fp16":
             self.scaler.unscale_(optimizer)
         if clip:
@@ -40,6 +47,8 @@ class Precision:
         if self.name == "fp16":
             self.scaler.step(optimizer)
             self.scaler.update()
+        elif closure is not None:
+            optimizer.step(closure)  # type: ignore[arg-type]
         else:
             optimizer.step()
 
