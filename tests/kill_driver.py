@@ -38,7 +38,7 @@ RECIPE = override(
 def warm_up() -> None:
     """Import what a training imports on its way, so that every fork has it; no backward pass before a fork."""
     open_source(RECIPE.data)
-    page._template()
+    page._template(page.REPORT)
     judging.load_rules()
     layer = torch.nn.Linear(1, 1)
     layer.weight.grad = torch.zeros(1, 1)

@@ -1,5 +1,6 @@
 """The run directory: create, append, read, list; never half-written."""
 
+import errno
 import json
 import math
 import multiprocessing
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netwright import runs
+from netwright import files, runs
 from netwright.errors import RunError, UsageError
 from netwright.recipe import Recipe, override
 from netwright.records import EpochRow, Evidence, Finding, Measurement
@@ -93,6 +94,26 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
         run.commit(2, {"last": fails})
     assert (run.checkpoint("last") / "weights.safetensors").read_text() == "a"
     assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["000000001"]
+
+
+def test_what_is_prepared_is_named_when_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new(tmp_path)
+    run.commit(1, {"last": fill("a")})
+    finish = run.prepare(2, {"last": fill("b")})
+    assert (run.checkpoint("last") / "weights.safetensors").read_text() == "a"
+    finish()
+    assert (run.checkpoint("last") / "weights.safetensors").read_text() == "b"
+
+    finish = run.prepare(3, {"last": fill("c")})
+    monkeypatch.setattr(files, "sync_file", full)
+    with pytest.raises(RunError, match="a full disk"):
+        finish()
+    assert (run.checkpoint("last") / "weights.safetensors").read_text() == "b"
+    assert [path.name for path in (run.path / "checkpoints").iterdir()] == ["000000002"]
+
+
+def full(path: Path) -> None:
+    raise OSError(errno.ENOSPC, "planted")
 
 
 def test_a_checkpoint_name_cannot_lead_out_of_the_run(tmp_path: Path) -> None:

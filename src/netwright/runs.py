@@ -275,16 +275,40 @@ class RunDirectory:
         ``role`` is ``last`` or ``best``. A folder is written beside, synced and renamed; ``current.json`` is replaced
         last, by one rename. Checkpoints that it does not name afterwards are removed.
         """
+        self.prepare(step, writers, **facts)()
+
+    def prepare(self, step: int, writers: Mapping[str, Callable[[Path], None]], **facts: Any) -> Callable[[], None]:
+        """The first half of `commit`: checkpoints are written beside. What is returned does the rest, once, in any
+        thread: it waits for the disk and touches nothing else of the training."""
         root = self.path / "checkpoints"
         if not self.path.is_dir():
             raise RunError(str(self.path), "a run whose directory is gone", "the directory of the run", "train anew")
-        with files.explained(root):
-            root.mkdir(exist_ok=True)
-            names = {role: self._write_checkpoint(root, step, write) for role, write in writers.items()}
-            files.sync_folder(root)
-        current = {**self.current(), **facts, **names, "version": VERSION, "step": step}
-        self.write_json("current.json", current)
-        self.drop_unnamed()
+        beside: dict[str, Path] = {}
+        try:
+            with files.explained(root):
+                root.mkdir(exist_ok=True)
+                for role, write in writers.items():
+                    beside[role] = root / f".{step:09d}.{role}.{os.getpid()}"
+                    shutil.rmtree(beside[role], ignore_errors=True)
+                    beside[role].mkdir()
+                    write(beside[role])
+        except BaseException:
+            _discard(beside)
+            raise
+
+        def finish() -> None:
+            try:
+                with files.explained(root):
+                    names = {role: _placed(folder, root, step) for role, folder in beside.items()}
+                    files.sync_folder(root)
+            except BaseException:
+                _discard(beside)
+                raise
+            current = {**self.current(), **facts, **names, "version": VERSION, "step": step}
+            self.write_json("current.json", current)
+            self.drop_unnamed()
+
+        return finish
 
     def drop_unnamed(self) -> None:
         """Remove the checkpoints that ``current.json`` does not name: of before, or of a process that was killed."""
@@ -293,25 +317,6 @@ class RunDirectory:
             for path in root.iterdir() if root.is_dir() else ():
                 if not path.name.startswith(".") and path.name not in (current.get("best"), current.get("last")):
                     files.remove_tree(path)
-
-    def _write_checkpoint(self, root: Path, step: int, write: Callable[[Path], None]) -> str:
-        beside = root / f".{step:09d}.{os.getpid()}"
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            beside.mkdir()
-            write(beside)
-            for path in sorted(beside.iterdir()):
-                files.sync_file(path)
-            files.sync_folder(beside)
-            target, serial = root / f"{step:09d}", 0
-            while target.exists():  # what current.json may still name is never overwritten
-                serial += 1
-                target = root / f"{step:09d}-{serial}"
-            files.rename(beside, target)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-        return target.name
 
     def mark(self, **facts: Any) -> None:
         """Change facts in ``current.json`` (``finished=True``)."""
@@ -341,6 +346,24 @@ class RunDirectory:
 
     def summary(self) -> RunSummary:
         return summarize(self.path)
+
+
+def _placed(beside: Path, root: Path, step: int) -> str:
+    """Bring a checkpoint that was written beside to its place; returns its name there."""
+    for path in sorted(beside.iterdir()):
+        files.sync_file(path)
+    files.sync_folder(beside)
+    target, serial = root / f"{step:09d}", 0
+    while target.exists():  # what current.json may still name is never overwritten
+        serial += 1
+        target = root / f"{step:09d}-{serial}"
+    files.rename(beside, target)
+    return target.name
+
+
+def _discard(beside: Mapping[str, Path]) -> None:
+    for folder in beside.values():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kept_recipe(path: Path) -> Recipe:

@@ -1,5 +1,6 @@
 """The main path: the same recipe gives the same bits, a resume continues to them, and what goes wrong is said."""
 
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import netwright
-from netwright import runs, workbench
+from netwright import files, runs, workbench
 from netwright.errors import DataError, NetworkError, NetwrightError, RecipeError, RunError
 from netwright.nn import weights
 from netwright.recipe import Recipe, override
@@ -114,6 +115,29 @@ def test_a_signal_saves_and_a_resume_ends_at_the_same_bits(tmp_path: Path, numbe
     assert whole.files.reader().series("loss") == resumed.files.reader().series("loss")
     assert whole.metrics == resumed.metrics
     assert [r.metrics for r in whole.files.reader().epochs()] == [r.metrics for r in resumed.files.reader().epochs()]
+
+
+def test_a_disk_that_fills_up_stops_the_training_and_a_resume_ends_at_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints wait for the disk while the training goes on; what goes wrong there is told all the same."""
+    changes: dict[str, Any] = {"train__epochs": 12, "train__checkpoint_seconds": 1e-3}
+    whole = train(tmp_path / "whole", **changes)
+    real, calls = files.sync_folder, []
+
+    def fills_up(path: Path) -> None:
+        calls.append(path)
+        if len(calls) > 8:
+            raise OSError(errno.ENOSPC, "planted")
+        real(path)
+
+    monkeypatch.setattr(files, "sync_folder", fills_up)
+    with pytest.raises(RunError, match="a full disk"):
+        train(tmp_path / "cut", **changes)
+    monkeypatch.undo()
+    directory = runs.find("last", tmp_path / "cut")
+    assert RunDirectory(directory).current()["step"] < whole.files.current()["step"]
+    assert same(final(whole), final(workbench.resume(directory)))
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:

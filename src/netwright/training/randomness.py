@@ -16,8 +16,8 @@ def capture() -> dict[str, Any]:
     name, numbers, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the user's code may use it
     version, internal, following = random.getstate()
     return {
-        "python": [version, list(internal), following],
-        "numpy": [str(name), [int(number) for number in numbers], int(position), int(has_gauss), float(gauss)],
+        "python": [version, torch.tensor(internal), following],
+        "numpy": [str(name), torch.tensor(numbers.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
@@ -25,9 +25,9 @@ def capture() -> dict[str, Any]:
 
 def restore(state: dict[str, Any]) -> None:
     version, internal, following = state["python"]
-    random.setstate((version, tuple(internal), following))
+    random.setstate((version, tuple(map(int, internal)), following))
     name, numbers, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((name, np.array(numbers, np.uint32), position, has_gauss, gauss))  # noqa: NPY002
+    np.random.set_state((name, np.array([int(number) for number in numbers], np.uint32), position, has_gauss, gauss))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])

@@ -91,6 +91,8 @@ class Recorder:
         self._meter = job.objective.light_meter()
         self._best_weights: dict[str, torch.Tensor] | None = None
         self._stop_asked = False
+        self._saving: threading.Thread | None = None
+        self._not_saved: BaseException | None = None
         now = time.monotonic()
         self._tick, self._flush_at = now + TICK_SECONDS, now + FLUSH_SECONDS
         self._checkpoint_at = now + checkpoint_seconds
@@ -116,6 +118,15 @@ class Recorder:
             raise Interrupted(str(self._run.path))
         if time.monotonic() >= self._tick:
             self._pulse(state)
+
+    def ask_to_stop(self) -> None:
+        """Stop after the next step, with a checkpoint."""
+        self._stop_asked = True
+
+    def merge(self, sums: Callable[[dict[str, float]], dict[str, float]]) -> None:
+        """The running epoch's training metric becomes that of all processes: ``sums`` adds up over them."""
+        self._tally()
+        self._meter.load_state_dict(sums(self._meter.state_dict()))
 
     def after_epoch(self, state: State) -> bool:
         self._tally()
@@ -152,6 +163,8 @@ class Recorder:
         last = stop or state.epoch >= self._job.epochs
         if last or self._stop_asked or time.monotonic() >= self._checkpoint_at:
             self.checkpoint(state)
+        if last:
+            self.wait()
         if self._stop_asked and not last:
             raise Interrupted(str(self._run.path))
         return stop
@@ -159,7 +172,10 @@ class Recorder:
     # ---- keeping
 
     def checkpoint(self, state: State) -> None:
-        """Write everything down and keep a checkpoint; a state that is not finite is refused before."""
+        """Write everything down and keep a checkpoint; a state that is not finite is refused before.
+
+        The training goes on while the disk is waited for: a failure of it is raised by the next one, or by `wait`."""
+        self.wait()
         self._tally()
         self._write_losses(state)
         self._require_finite(state)
@@ -174,10 +190,28 @@ class Recorder:
         if self._best_weights is not None:
             best = self._best_weights
             writers["best"] = lambda folder: weights.save(best, folder / "weights.safetensors")
-        self._run.commit(state.step, writers, epoch=state.epoch, seconds=state.seconds, best_epoch=state.best_epoch)
+        facts = {"epoch": state.epoch, "seconds": state.seconds, "best_epoch": state.best_epoch}
+        finish = self._run.prepare(state.step, writers, **facts)
+        self._saving = threading.Thread(target=self._finish, args=(finish,), name="checkpoint")
+        self._saving.start()
         self._best_weights = None
         now = time.monotonic()
         self._checkpoint_at = now + max(self._interval - (now - started), (now - started) / COSTLY)
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on the disk; raises what kept it from there."""
+        if self._saving is not None:
+            self._saving.join()
+            self._saving = None
+        if self._not_saved is not None:
+            error, self._not_saved = self._not_saved, None
+            raise error
+
+    def _finish(self, finish: Callable[[], None]) -> None:
+        try:
+            finish()
+        except BaseException as error:  # for the training's own thread
+            self._not_saved = error
 
     def _judge(self, state: State, score: float) -> bool:
         """Remember the best epoch and the weights to keep; True when ``patience`` epochs brought nothing better."""
@@ -254,7 +288,7 @@ class Recorder:
             self._flush_at = now + FLUSH_SECONDS
         if self._shown is not None:
             self._shown.advance(state.epoch + 1, state.batch, loss, self._rate)
-        if now >= self._checkpoint_at:
+        if now >= self._checkpoint_at and (self._saving is None or not self._saving.is_alive()):
             self.checkpoint(state)
             self._tick = time.monotonic() + TICK_SECONDS
 
@@ -262,9 +296,13 @@ class Recorder:
 
     @contextlib.contextmanager
     def stoppable(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM stop after the running step, with a checkpoint; a second one stops at once."""
+        """Ctrl-C and SIGTERM stop after the running step, with a checkpoint; a second one stops at once. However it
+        ends, the last checkpoint is waited for."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            try:
+                yield
+            finally:
+                self.wait()
             return
 
         def ask(number: int, frame: Any) -> None:
@@ -276,8 +314,11 @@ class Recorder:
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            try:
+                self.wait()
+            finally:
+                for number, handler in previous.items():
+                    signal.signal(number, handler)
 
 
 def clean(run: RunDirectory) -> None:
