@@ -183,7 +183,7 @@ def watch(
     told = _plain_loss(recipe, job, inputs, material, loss)
     made = Watch(
         job.network, job.optimizer, loss=told, train_data=train, val_data=validation, batch_size=batch,
-        epochs=job.epochs, ignore=_silenced(recipe), budget=recipe.watch.budget, confirm=recipe.watch.confirm,
+        epochs=job.epochs, ignore=_silenced(recipe, inputs), budget=recipe.watch.budget, confirm=recipe.watch.confirm,
         tell=False,
     )  # fmt: skip
     examples = sources.examples
@@ -199,9 +199,11 @@ def watch(
     return made, time.perf_counter() - began
 
 
-def _silenced(recipe: Recipe) -> dict[str, str]:
-    """What the recipe silences, and layers that it freezes on purpose: with learned weights they are no fault."""
+def _silenced(recipe: Recipe, inputs: InputFile) -> dict[str, str]:
+    """What the recipe silences, layers that it freezes on purpose (with learned weights they are no fault), and the
+    order of time, in which series lie (they are drawn in another one)."""
     meant = {"frozen-parameters": "train.freeze"} if recipe.train.freeze and recipe.network.weights else {}
+    meant |= {"labels-not-shuffled": "windows of a series"} if inputs.window is not None else {}
     return meant | recipe.ignore
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from netwright import building
-from netwright.data import arrays, pictures, sounds, tables
+from netwright.data import arrays, pictures, sounds, tables, windows
 from netwright.data.examples import Array
 from netwright.data.kinds import Family, Kind, kind_of
+from netwright.data.texts import SUFFIXES, content_of, is_text, raw_of, text_of
 from netwright.errors import DataError, UsageError, nearest
 from netwright.preprocess import (
     ArrayPreprocess,
@@ -238,7 +239,7 @@ class Predictor:
             if not path.exists():
                 beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
                 near = nearest(path.name, beside)
-                wanted = f"{_TAKES[type(record)].several}, or a folder of them"
+                wanted = f"{self._takes.several}, or a folder of them"
                 hint = str(path.with_name(near)) if near else f"ls {shlex.quote(str(path.parent))}"
                 raise DataError(str(path), "no such file or folder", wanted, hint)
         several = len(paths) > 1 or any(path.is_dir() for path in paths)
@@ -246,15 +247,26 @@ class Predictor:
             try:
                 yield from self._file_pieces(path, record, several)
             except DataError as error:
-                explained = _explained(error, path, record)
+                explained = _explained(error, path, self._takes)
                 if not self._skip_broken:
-                    hint = explained.suggestion or f"{_TAKES[type(record)].one}, as this run takes"
+                    hint = explained.suggestion or f"{self._takes.one}, as this run takes"
                     if several and (explained is not error or not explained.suggestion):
                         hint = "--skip-broken, or skip_broken=True"
                     raise DataError(explained.where, explained.got, explained.expected, hint) from error
                 self.skipped.append(str(explained))
 
+    @property
+    def _takes(self) -> _Takes:
+        if self._file.text is not None:
+            return _TEXTS
+        return _SERIES if self._file.window is not None else _TAKES[type(self._record)]
+
     def _expanded(self, paths: list[Path], record: Preprocess) -> Iterator[Path]:
+        endings = ENDINGS[type(record)]
+        if self._file.text is not None:
+            endings = SUFFIXES
+        elif self._file.window is not None:
+            endings = ENDINGS[TablePreprocess]
         for path in paths:
             if not path.is_dir():
                 yield path
@@ -264,15 +276,16 @@ class Predictor:
                 hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
                 if file.is_dir() or hidden:
                     continue
-                if file.suffix.lower() in ENDINGS[type(record)]:
+                if file.suffix.lower() in endings:
                     found.append(file)
                 else:
                     others += 1
             if not found:
-                takes, endings = _TAKES[type(record)], ", ".join(sorted(ENDINGS[type(record)]))
+                takes = self._takes
                 raise DataError(
                     str(path), f"a folder without {takes.one}" if others else "an empty folder",
-                    f"{takes.several}, as this run takes: files ending in {endings}", "name the files themselves",
+                    f"{takes.several}, as this run takes: files ending in {', '.join(sorted(endings))}",
+                    "name the files themselves",
                 )  # fmt: skip
             if others:
                 self.skipped.append(f"{path}: {others} files of other kinds")
@@ -292,6 +305,10 @@ class Predictor:
             case TablePreprocess():
                 cells, places = tables.rows(path, record, missing=self._missing, header=self._header)
                 yield _Piece((cells,), [f"{path}: {place}" if several else place for place in places])
+            case ArrayPreprocess() if self._file.text is not None:
+                yield from self._texts(path.read_bytes() if is_text(path.name) else content_of(path), str(path))
+            case ArrayPreprocess() if self._file.window is not None:
+                yield from self._forecast(path, str(path))
             case ArrayPreprocess():
                 if (kind := kind_of(path)) and kind.family == "array":
                     yield from self._rows_of(arrays.load(path), record, str(path))
@@ -311,6 +328,8 @@ class Predictor:
     def _stream(self, stream: IO[Any], name: str) -> Iterator[_Piece]:
         record = self._record
         content = stream.read()
+        if isinstance(content, str) and self._file.text is not None:
+            content = content.encode()
         if isinstance(content, str) and isinstance(record, TablePreprocess):
             yield from self._table(io.StringIO(content), record)
             return
@@ -323,7 +342,21 @@ class Predictor:
         try:
             yield from self._content(content, record, name or str(getattr(stream, "name", "")))
         except DataError as error:
-            raise _explained(error, content, record) from error
+            raise _explained(error, content, self._takes) from error
+
+    def _texts(self, content: bytes, name: str) -> Iterator[_Piece]:
+        """One text, in the units of training."""
+        record = self._file.text
+        assert record is not None
+        if not record.length:
+            raise DataError(name, "a text for a run that goes on with one", "--sample", "netwright predict RUN --sample 500")
+        yield _Piece((raw_of(text_of(content, name), record),), [name])
+
+    def _forecast(self, source: Path | IO[bytes], name: str) -> Iterator[_Piece]:
+        """The last window of a table: the forecast is of the steps after its end."""
+        window = self._file.window
+        assert window is not None
+        yield _Piece((windows.latest(source, window, self._header),), [name])
 
     def _table(self, stream: IO[Any], record: TablePreprocess) -> Iterator[_Piece]:
         cells, places = tables.rows(stream, record, missing=self._missing, header=self._header)
@@ -332,6 +365,10 @@ class Predictor:
     def _content(self, content: bytes, record: Preprocess, name: str) -> Iterator[_Piece]:
         if isinstance(record, TablePreprocess):
             yield from self._table(_Named(content, name), record)
+        elif self._file.text is not None:
+            yield from self._texts(content, name)
+        elif self._file.window is not None:
+            yield from self._forecast(_Named(content, name), name)
         elif content.startswith(b"\x93NUMPY") and not isinstance(record, SeriesPreprocess):
             yield from self._rows_of(_from_bytes(content, name), record, name)
         elif isinstance(record, ImagePreprocess):
@@ -369,9 +406,13 @@ _TAKES: dict[type, _Takes] = {
 }
 
 
-def _explained(error: DataError, source: Path | bytes, record: Preprocess) -> DataError:
+_TEXTS = _Takes("a text (.txt)", "texts", "table")
+_SERIES = _Takes("a table of time steps", "tables of time steps", "table")
+
+
+def _explained(error: DataError, source: Path | bytes, takes: _Takes) -> DataError:
     """The error, or a better one where the file is of another kind than the run takes."""
-    kind, takes = kind_of(source), _TAKES[type(record)]
+    kind = kind_of(source)
     where = str(source) if isinstance(source, Path) else error.where
     if kind is None or kind.family == takes.family or where.lower().endswith((".npy", ".npz")):
         return error

@@ -113,7 +113,7 @@ def _fitted(network: nn.Module, record: NetworkFile) -> NetworkFile:
         return record
     last = dense[-1]
     name = next(name for name, module in network.named_modules() if module is last)
-    shapes = {"weight": (record.outputs, last.in_features)} | ({} if last.bias is None else {"bias": (record.outputs,)})
+    shapes: dict[str, tuple[int, ...]] = {"weight": (record.outputs, last.in_features)} | ({} if last.bias is None else {"bias": (record.outputs,)})
     change = Surgery(operation="resize", module=name, shapes=shapes)
     surgery.operate(network, change)
     last.reset_parameters()

@@ -25,21 +25,32 @@ def predict(
     run: Annotated[str, option("a run: its directory, its name, or last")],
     /,
     *files: Annotated[
-        Path, option("pictures, WAV files, tables, .npy arrays or folders of them; - reads standard input")
+        Path, option("pictures, WAV files, tables, texts, .npy arrays or folders of them; - reads standard input")
     ],
     top: Annotated[int | None, option("so many of the most probable classes", metavar="K", group=OUTPUT)] = None,
     csv: Annotated[bool, option("print CSV: file,label,probability", name="--csv", group=OUTPUT)] = False,
     json: Json = False,
+    sample: Annotated[int | None, option("go on with a text: so many characters or words", metavar="N")] = None,
+    prompt: Annotated[str | None, option("what --sample goes on from", metavar="TEXT")] = None,
+    temperature: Annotated[
+        float | None, option("of --sample: 0 takes the most likely, 1 as learned, above dares more", metavar="T")
+    ] = None,
+    seed: Annotated[int | None, option("of --sample: the same text again", metavar="N")] = None,
     skip_broken: Annotated[bool, option("leave unreadable files out, name them on stderr, and exit with 0")] = False,
     trust: Trust = False,
     out: Out = Path(DEFAULT_FOLDER),
 ) -> int:
-    """Apply a run to pictures, tables, sounds or arrays.
+    """Apply a run to pictures, tables, sounds, texts or arrays; let a language model write.
 
     The examples are prepared as in training. A file that cannot be read stops everything with its name, unless
     --skip-broken is given; if nothing is left then, that is an error too. JSON has the probabilities of all classes,
     or of the --top ones.
     """
+    asked = {"--prompt": prompt, "--temperature": temperature, "--seed": seed}
+    if sample is not None:
+        return _sample(run, sample, prompt, temperature, seed, top, files, csv, skip_broken, json, trust, out)
+    if given := [name for name, value in asked.items() if value is not None]:
+        raise UsageError(given[0], "without --sample", "--sample N, which lets a language model write", "--sample 500")
     if not files:
         raise UsageError(
             "netwright predict",
@@ -70,6 +81,36 @@ def predict(
     for reason in predictor.skipped:
         printing.note(f"left out: {reason}")
     return _judge(found, predictor)
+
+
+def _sample(
+    subject: str, count: int, prompt: str | None, temperature: float | None, seed: int | None, top: int | None,
+    files: tuple[Path, ...], csv: bool, skip_broken: bool, json: bool, trust: bool, out: Path,
+) -> int:  # fmt: skip
+    """Print what a language model writes, as it is written."""
+    others = {"files": files, "--csv": csv, "--skip-broken": skip_broken}
+    if given := [name for name, value in others.items() if value]:
+        raise UsageError("--sample", f"together with {given[0]}", "one or the other", "leave one out")
+    from netwright import generating, workbench
+    from netwright.data.words import decode
+
+    run = workbench.load(subject, folder=out, trust=trust)
+    text = generating.text_of(run)
+    degree, number = 1.0 if temperature is None else temperature, seed or 0
+    ids = generating.stream(run, count, temperature=degree, prompt=prompt or "", seed=number, top=top)
+    if json:
+        printing.document({
+            "run": str(run.directory), "prompt": prompt or "", "temperature": degree, "seed": number,
+            "text": decode(ids, text),
+        })  # fmt: skip
+    elif text.unit == "character":
+        printing.line(prompt or "", end="")
+        for each in ids:
+            printing.line(text.vocabulary[each], end="")
+        printing.line("")
+    else:
+        printing.line(" ".join(part for part in (prompt or "", decode(ids, text)) if part))
+    return 0
 
 
 class _counted(Iterator["Prediction"]):

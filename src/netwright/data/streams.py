@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -114,7 +114,7 @@ class TextStream(BatchSource):
         return next(self.epoch(0))
 
 
-def read(options: Data, path: Path, held_out: dict[str, Path], known: TextInput | None = None) -> TextStream:
+def read(options: Data, path: Path, held_out: Mapping[str, Path], known: TextInput | None = None) -> TextStream:
     """A plain file as a language model's text: its last tenth is validation, and before that what ``data.test`` says
     is left for the end; ``held_out``: files of their own for these parts. ``known``: the vocabulary of a run."""
     text = read_text(path)

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -40,7 +41,7 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
         raise DataError(str(path), "no .txt file", "a folder of .txt files for each class (positive/…, negative/…)")
     names = sorted(found)
     placed, classes = places_of(names, path, like)
-    unit = "character" if options.unit == "character" else "word"
+    unit: Literal["character", "word"] = "character" if options.unit == "character" else "word"
     texts = [text_of(found[name], f"{path}: {name}") for name in names]
     if like is not None and like.text is not None:
         record = like.text
@@ -139,7 +140,7 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
         files = sorted(file for file in path.rglob("*") if file.is_file())
         every = ((file.relative_to(path).as_posix(), lambda file=file: content_of(file)) for file in files)  # type: ignore[misc]
     else:
-        every = ((entry.name, entry.read) for entry in entries(path) if not entry.directory)  # type: ignore[misc]
+        every = ((entry.name, entry.read) for entry in entries(path) if not entry.directory)
     for name, content in every:
         parts = PurePosixPath(name).parts
         if is_text(name) and len(parts) > 1 and not any(part.startswith((".", "__MACOSX")) for part in parts):

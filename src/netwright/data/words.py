@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from netwright.preprocess import TextInput
 
 PAD, UNKNOWN = "<pad>", "<unk>"
-Ids = npt.NDArray[np.uint8] | npt.NDArray[np.int32]
+Ids = npt.NDArray[np.integer[Any]]  # uint8 where 256 ids are enough, else int32
 
 # A word with its inner apostrophes and hyphens, a number, or one mark; case is not kept, because small vocabularies gain
 # more from joined forms than they lose. Line ends are a unit of their own in a running text.
@@ -24,8 +25,8 @@ def units(text: str, unit: str) -> Sequence[str]:
     return text if unit == "character" else _WORD.findall(text.lower())
 
 
-def id_type(size: int) -> type[np.uint8] | type[np.int32]:
-    return np.uint8 if size <= 256 else np.int32
+def id_type(size: int) -> np.dtype[np.integer[Any]]:
+    return np.dtype(np.uint8 if size <= 256 else np.int32)
 
 
 def characters(text: str) -> tuple[str, ...]:

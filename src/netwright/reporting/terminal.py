@@ -154,7 +154,7 @@ def summary(run: RunSummary, *, report: str = "", judged: Diagnosis | None = Non
     table = _table([("", ""), ("", "")])
     table.show_header = False
     for part, metrics in run.metrics.items():
-        table.add_row(_text(part, "dim"), _text(metrics_text(metrics, most=4)))
+        table.add_row(_text(part, "dim"), _text(metrics_text(metrics, most=6 if "naive_mae" in metrics else 4)))
     table.add_row(_text("run", "dim"), _text(run.directory))
     if report:
         table.add_row(_text("report", "dim"), _text(report))

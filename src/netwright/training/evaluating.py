@@ -68,7 +68,9 @@ def examine(
 ) -> Evaluation:
     """``evaluate``, and what it says of each example, unless ``each_one`` is False: of the first batch's then."""
     meter = objective.meter()
-    losses, decisions, probabilities = [], [], []
+    losses: list[torch.Tensor] = []
+    decisions: list[torch.Tensor] = []
+    probabilities: list[torch.Tensor] = []
     with evaluation_mode(network), torch.inference_mode(), precision.cast():
         for batch in batches.epoch(0):
             outputs = call(network, batch)

@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
@@ -86,7 +86,7 @@ _netwright() {
       case "${cmd_path[@]}" in
         "bench")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--runtimes" "--threads" "--batches" "--seconds" "--inputs" "--operators" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--runtimes" "--runtime" "--threads" "--batches" "--batch" "--seconds" "--inputs" "--operators" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -101,10 +101,16 @@ _netwright() {
               --runtimes)
                 COMPREPLY=()
                 ;;
+              --runtime)
+                COMPREPLY=()
+                ;;
               --threads)
                 COMPREPLY=()
                 ;;
               --batches)
+                COMPREPLY=()
+                ;;
+              --batch)
                 COMPREPLY=()
                 ;;
               --seconds)
@@ -558,7 +564,7 @@ _netwright() {
           ;;
         "predict")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--top" "--csv" "--json" "--skip-broken" "--trust" "--out" "--help" "-h" "--version")
+            local -a _c=("--top" "--csv" "--json" "--sample" "--prompt" "--temperature" "--seed" "--skip-broken" "--trust" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -571,6 +577,18 @@ _netwright() {
             fi
             case "$_value_prev" in
               --top)
+                COMPREPLY=()
+                ;;
+              --sample)
+                COMPREPLY=()
+                ;;
+              --prompt)
+                COMPREPLY=()
+                ;;
+              --temperature)
+                COMPREPLY=()
+                ;;
+              --seed)
                 COMPREPLY=()
                 ;;
               --out)
@@ -739,7 +757,7 @@ _netwright() {
                 COMPREPLY=()
                 ;;
               --optimizer)
-                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "rmsprop" "adam" "adamw" "adadelta" "python")
+                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "adadelta" "rmsprop" "adam" "adamw" "nadam" "radam" "adamax" "rprop" "lbfgs" "cg" "cg-hs" "newton-cg" "python")
                 local _q
                 COMPREPLY=()
                 for _x in "${_c[@]}"; do

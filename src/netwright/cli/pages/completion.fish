@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
     set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --resume --runtime --runtimes --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -73,7 +73,7 @@ end
 # Root-level commands
 complete -c netwright -n __fish_use_subcommand -a 'train' -d 'Train a network on data, or as a recipe says.'
 complete -c netwright -n __fish_use_subcommand -a 'inspect' -d 'Show all that can be known of a network before it is trained.'
-complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to pictures, tables, sounds or arrays.'
+complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to pictures, tables, sounds, texts or arrays; let a language model …'
 complete -c netwright -n __fish_use_subcommand -a 'diagnose' -d 'Judge a run by what was seen of its training.'
 complete -c netwright -n __fish_use_subcommand -a 'watch' -d 'Run a script of yours under watch and say what was found.'
 complete -c netwright -n __fish_use_subcommand -a 'repair' -d 'Say what is wrong with a training, change its recipe, prove it, and train the r…'
@@ -103,8 +103,10 @@ complete -c netwright -n '__fish_netwright_using_command bench' -l help -d 'Disp
 complete -c netwright -n '__fish_netwright_using_command bench' -s h -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command bench' -l version -d 'Display application version.'
 complete -c netwright -n '__fish_netwright_using_command bench' -l runtimes -r -d 'all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript'
+complete -c netwright -n '__fish_netwright_using_command bench' -l runtime -r -d 'all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript'
 complete -c netwright -n '__fish_netwright_using_command bench' -l threads -r -d 'of each runtime, kept on as many processors; 1'
 complete -c netwright -n '__fish_netwright_using_command bench' -l batches -r -d 'sizes joined by commas; 1,8,32'
+complete -c netwright -n '__fish_netwright_using_command bench' -l batch -r -d 'sizes joined by commas; 1,8,32'
 complete -c netwright -n '__fish_netwright_using_command bench' -l seconds -r -d 'for all runtimes at one batch size; 5'
 complete -c netwright -n '__fish_netwright_using_command bench' -l inputs -r -F -d 'run these instead of the run'\''s validation data'
 complete -c netwright -n '__fish_netwright_using_command bench' -l operators -d 'milliseconds of each operator, where the runtime tells them'
@@ -270,6 +272,10 @@ complete -c netwright -n '__fish_netwright_using_command predict' -l version -d 
 complete -c netwright -n '__fish_netwright_using_command predict' -l top -r -d 'so many of the most probable classes'
 complete -c netwright -n '__fish_netwright_using_command predict' -l csv -d 'print CSV: file,label,probability'
 complete -c netwright -n '__fish_netwright_using_command predict' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command predict' -l sample -r -d 'go on with a text: so many characters or words'
+complete -c netwright -n '__fish_netwright_using_command predict' -l prompt -r -d 'what --sample goes on from'
+complete -c netwright -n '__fish_netwright_using_command predict' -l temperature -r -d 'of --sample: 0 takes the most likely, 1 as learned, above dares more'
+complete -c netwright -n '__fish_netwright_using_command predict' -l seed -r -d 'of --sample: the same text again'
 complete -c netwright -n '__fish_netwright_using_command predict' -l skip-broken -d 'leave unreadable files out, name them on stderr, and exit with 0'
 complete -c netwright -n '__fish_netwright_using_command predict' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
 complete -c netwright -n '__fish_netwright_using_command predict' -l out -r -F -d 'the folder of runs; runs if left out'
@@ -319,7 +325,7 @@ complete -c netwright -n '__fish_netwright_using_command train' -l network -r -d
 complete -c netwright -n '__fish_netwright_using_command train' -l loss -x -a 'auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python' -d 'what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…'
 complete -c netwright -n '__fish_netwright_using_command train' -l epochs -r -d 'passes over the training part'
 complete -c netwright -n '__fish_netwright_using_command train' -l batch-size -r -d 'examples a step (times accumulate)'
-complete -c netwright -n '__fish_netwright_using_command train' -l optimizer -x -a 'auto sgd momentum nesterov adagrad rmsprop adam adamw adadelta python' -d 'how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, rmspro…'
+complete -c netwright -n '__fish_netwright_using_command train' -l optimizer -x -a 'auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python' -d 'how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…'
 complete -c netwright -n '__fish_netwright_using_command train' -l lr -r -d 'the highest learning rate; range-test: measured at the start (auto, range-test)'
 complete -c netwright -n '__fish_netwright_using_command train' -l schedule -x -a 'auto constant step exponential cosine one-cycle plateau' -d 'how the learning rate changes (auto, constant, step, exponential, cosine, one-c…'
 complete -c netwright -n '__fish_netwright_using_command train' -l patience -r -d 'epochs without a better validation before stopping; 0: never'

@@ -16,7 +16,7 @@ _netwright() {
       commands=(
         'train:Train a network on data, or as a recipe says.'
         'inspect:Show all that can be known of a network before it is trained.'
-        'predict:Apply a run to pictures, tables, sounds or arrays.'
+        'predict:Apply a run to pictures, tables, sounds, texts or arrays; let a language model …'
         'diagnose:Judge a run by what was seen of its training.'
         'watch:Run a script of yours under watch and say what was found.'
         'repair:Say what is wrong with a training, change its recipe, prove it, and train the r…'
@@ -47,7 +47,7 @@ _netwright() {
               ;;
             --optimizer=*)
               compset -P '--optimizer='
-              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'rmsprop' 'adam' 'adamw' 'adadelta' 'python'
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'adadelta' 'rmsprop' 'adam' 'adamw' 'nadam' 'radam' 'adamax' 'rprop' 'lbfgs' 'cg' 'cg-hs' 'newton-cg' 'python'
               return
               ;;
             --schedule=*)
@@ -84,7 +84,7 @@ _netwright() {
             "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
             '*--epochs[passes over the training part]:epochs' \
             '*--batch-size[examples a step (times accumulate)]:batch-size' \
-            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, rmspro…]:optimizer:(auto sgd momentum nesterov adagrad rmsprop adam adamw adadelta python)" \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…]:optimizer:(auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python)" \
             '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
             "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
             '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
@@ -172,10 +172,14 @@ _netwright() {
           esac
           _arguments \
             '1:a run\: its directory, its name, or last' \
-            '*:pictures, WAV files, tables, .npy arrays or folders of them; - reads standard i…:_files' \
+            '*:pictures, WAV files, tables, texts, .npy arrays or folders of them; - reads sta…:_files' \
             '*--top[so many of the most probable classes]:top' \
             '--csv[print CSV\: file,label,probability]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--sample[go on with a text\: so many characters or words]:sample' \
+            '*--prompt[what --sample goes on from]:prompt' \
+            '*--temperature[of --sample\: 0 takes the most likely, 1 as learned, above dares more]:temperature' \
+            '*--seed[of --sample\: the same text again]:seed' \
             '--skip-broken[leave unreadable files out, name them on stderr, and exit with 0]' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
@@ -324,8 +328,10 @@ _netwright() {
           _arguments \
             '1:a run\: its directory, its name, or last' \
             '*--runtimes[all, or names joined by commas\: onnx, onnx-int8, ncnn, litert, torchscript]:runtimes' \
+            '*--runtime[all, or names joined by commas\: onnx, onnx-int8, ncnn, litert, torchscript]:runtime' \
             '*--threads[of each runtime, kept on as many processors; 1]:threads' \
             '*--batches[sizes joined by commas; 1,8,32]:batches' \
+            '*--batch[sizes joined by commas; 1,8,32]:batch' \
             '*--seconds[for all runtimes at one batch size; 5]:seconds' \
             '*--inputs[run these instead of the run'\''s validation data]:inputs:_files' \
             '--operators[milliseconds of each operator, where the runtime tells them]' \

@@ -19,7 +19,7 @@ from netwright.nn.attention import AdditiveAttention, DotProductAttention
 
 Read = Literal["last", "mean", "max", "attention", "every"]
 READS = ("last", "mean", "max", "attention", "every")
-CELLS: dict[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class Embedded(nn.Module):
