@@ -14,7 +14,7 @@ from torch import nn
 from netwright.data.augmenting import Augmenter
 from netwright.data.batch_sources import BatchSource
 from netwright.data.examples import Examples
-from netwright.data.loading import ArrayBatches
+from netwright.data.loading import ArrayBatches, Share
 from netwright.errors import RecipeError
 from netwright.nn import keeping, refitting
 from netwright.nn.depth import blocks
@@ -22,7 +22,7 @@ from netwright.nn.zoo import NETWORKS
 from netwright.nn.surgery import replay
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
-from netwright.optim import optimizers, schedules
+from netwright.optim import constraints, initializing, optimizers, schedules
 from netwright.preprocess import ImagePreprocess, InputFile, TextInput, input_shape
 from netwright.preprocess.with_torch import Prepared
 from netwright.recipe.schema import Recipe
@@ -91,6 +91,37 @@ def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> Network
     return msgspec.structs.replace(record, surgeries=(*record.surgeries, *surgeries))
 
 
+def initialized(recipe: Recipe, network: nn.Module, material: Material) -> None:
+    """Draw the first weights as the recipe asks for, in place, on the processor."""
+    options = recipe.network
+    if options.init == "own" and not options.prior_bias:
+        return
+    if isinstance(material, Examples):
+        first = next(iter(batches(recipe, material, "train", torch.device("cpu"), training=True).epoch(0)))
+    else:
+        first = material.first
+    if len(first.inputs) != 1:
+        raise RecipeError("network.init", f"a network of {len(first.inputs)} inputs", "one input", "network.init=own")
+    inputs = first.inputs[0][:EVALUATION_BATCH]
+    if options.init != "own":
+        initializing.initialize(network, options.init, inputs)
+    if options.prior_bias:
+        if not isinstance(material, Examples) or material.task == "regression":
+            raise RecipeError(
+                "network.prior_bias", f"{material.task}, or batches without their classes", "classes that can be counted",
+                "--set network.prior_bias=false",
+            )  # fmt: skip
+        counts, total = _counted(material, material.outputs)
+        initializing.prior_bias(network, inputs, counts, total, exclusive=material.task == "classification")
+
+
+def _counted(examples: Examples, outputs: int) -> tuple[list[float], int]:
+    """The training examples of each class or label, and how many there are."""
+    targets = examples.parts["train"].part_targets()
+    totals = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
+    return [float(total) for total in totals], len(targets)
+
+
 def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss: Loss | None = None) -> Any:
     """The objective; balanced class weights are counted on the training part. ``loss``: one of the user's own.
 
@@ -99,9 +130,7 @@ def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss
     counts: list[float] | None = None
     outputs = len(inputs.targets) if inputs.task == "regression" else len(inputs.classes)
     if isinstance(material, Examples) and material.task == "classification" and loss is None:
-        targets = material.parts["train"].part_targets()
-        totals = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
-        counts = [float(total) for total in totals]
+        counts, _ = _counted(material, outputs)
     if loss is not None:
         return OwnObjective(loss, inputs.task)
     if recipe.objective.loss == "python":
@@ -127,9 +156,12 @@ def optimizer(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
         )
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise RecipeError("network", "no trainable parameter", "at least one", "unfreeze a layer")
-    if recipe.train.depth_rate == 1:
-        return optimizers.build(network, recipe.train)
-    return optimizers.build(_by_depth(optimizers.groups(network, recipe.train), network, recipe), recipe.train)
+    groups: Any = network
+    if recipe.train.depth_rate != 1:
+        groups = _by_depth(optimizers.groups(network, recipe.train), network, recipe)
+    built = optimizers.build(groups, recipe.train)
+    constraints.attach(built, network, recipe.train)
+    return built
 
 
 def _by_depth(groups: list[dict[str, Any]], network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -151,9 +183,10 @@ def rate(recipe: Recipe, epochs: int, steps_per_epoch: int) -> Callable[[int], f
 
 
 def batches(
-    recipe: Recipe, examples: Examples, part: str, place: torch.device, *, training: bool = False
-) -> ArrayBatches:
-    """Batches of a part: shuffled and augmented for training, in order otherwise."""
+    recipe: Recipe, examples: Examples, part: str, place: torch.device, *, training: bool = False,
+    share: Share | None = None,
+) -> ArrayBatches:  # fmt: skip
+    """Batches of a part: shuffled and augmented for training, in order otherwise; ``share``: of each only these rows."""
     augment = None
     if training:
         first = examples.preprocess[0]
@@ -172,4 +205,5 @@ def batches(
         names=examples.input_names,
         device=place,
         channels_last=recipe.train.layout == "channels_last" and isinstance(examples.preprocess[0], ImagePreprocess),
+        share=share,
     )

@@ -77,6 +77,7 @@ def _preflight(recipe: Recipe, material: Material, trust: bool) -> tuple[Recipe,
     record = building.network_file(resolved, material)
     network = keeping.build(record, trust=trust)
     building.refitted(resolved, record, network)
+    building.initialized(resolved, network, material)
     network = network.to(place)
     sources = sourcing.open_batches(resolved, material, place)
     job = loops.Job(

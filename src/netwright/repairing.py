@@ -161,6 +161,7 @@ def repair_recipe(
         record = workbench._network_record(resolved, material, None)
         network = workbench._built(record, trust)
         building.refitted(resolved, record, network)
+        building.initialized(resolved, network, material)
         objective = building.objective(resolved, inputs, material, None)
         place = torch.device("cpu")
         train = _gathered(resolved, material, "train", place)

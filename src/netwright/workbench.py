@@ -11,7 +11,7 @@ import datetime
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch import nn
 
 from netwright import building, environment, files, overseeing, runs, sourcing, starting
 from netwright.building import Loss, Material
+from netwright.data import windows
 from netwright.data.examples import Examples
 from netwright.data.handed import from_python
 from netwright.data.opening import finish, open_material
@@ -29,7 +30,7 @@ from netwright.nn import keeping, weights
 from netwright.observations import Observations
 from netwright.observations import keeping as observed
 from netwright.observations.experiments import Replay
-from netwright.optim import range_test, schedules
+from netwright.optim import constraints, range_test, schedules
 from netwright.preprocess import ArrayPreprocess, InputFile, input_shape
 from netwright.recipe import defaults, override
 from netwright.recipe.schema import Recipe
@@ -48,6 +49,9 @@ from netwright.training.memory import Memory
 from netwright.training.precision import Precision
 from netwright.training.recording import DivergedError, Recorder, Sink, clean
 from netwright.watching import Watch
+
+if TYPE_CHECKING:
+    from netwright.training.distribution import Processes
 
 SHOWN_MISTAKES = 24
 SCATTER_POINTS = 500
@@ -149,6 +153,7 @@ def train(
     in for what the recipe names; ``fit`` hands them over. ``trust``: also import a network from another user's file.
     """
     files.require_place(Path(folder))  # before what may take minutes
+    processes = _processes()
     requested = recipe
     begun = starting.open_start(recipe, folder, start)
     if begun is not None:
@@ -163,28 +168,38 @@ def train(
         resolved = override(resolved, sourcing.decided(recipe, material))
         if isinstance(material, TextStream):
             material = sourcing.settled(resolved, material)
-        place = building.device(resolved)
+        place = _place(resolved, processes)
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
         record = _network_record(resolved, material, network)
         record = record if begun is None else begun.record(record)
         network = _built(record, trust, network)
         record = building.refitted(resolved, record, network)
+        building.initialized(resolved, network, material)
         account = None
         if begun is not None:
             record, account = begun.begin(network, record, inputs.classes, inputs.targets)
-            for line in starting.sentences(account) if shown is not None else ():
-                shown.say(line)
+            if shown is not None:
+                for line in starting.sentences(account):
+                    shown.say(line)
         network = network.to(place)
         own = {key: record.arguments[key] for key in ("width", "depth", "dropout") if key in record.arguments}
         resolved = override(resolved, {f"network.{key}": value for key, value in own.items()})
         freezing = Freezing(network, resolved.train)
         freezing(0)
         resolved, measured = _measured(resolved, material, network, inputs, place, loss)
-        pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer, freezing)
-        run = _new_run(Path(folder), resolved, requested, record, inputs, material, measured, account)
-        watched = _watched(resolved, pieces, inputs, material, loss)
-        return _carry_out(run, resolved, pieces, states.State(), shown, sinks, watched)
+        if processes is not None:
+            resolved, measured = processes.same((resolved, measured))
+        pieces = _pieces(resolved, material, network, inputs, place, loss, optimizer, freezing, processes)
+        about = resolved, requested, record, inputs, material, measured, account
+        if processes is None:
+            run = _new_run(Path(folder), *about)
+            watched = _watched(resolved, pieces, inputs, material, loss)
+            return _carry_out(run, resolved, pieces, states.State(), shown, sinks, watched)
+        led = _new_run(Path(folder), *about) if processes.leads else None
+        path = processes.same(led and str(led.path))
+        run = led or RunDirectory(path)
+        return _carry_out(run, resolved, pieces, states.State(), shown, sinks, None, processes)
 
 
 def resume(
@@ -210,22 +225,29 @@ def resume(
     if material is None:
         _require_readable_source(run, recipe)
         material = open_material(recipe.data, run.read_record("preprocess.json", InputFile).text)
-    run.lock()
+    processes = _processes()
+    leads = processes is None or processes.leads
+    if leads:
+        run.lock()
     try:
         sourcing.require_same(run.path, run.environment().get("data", {}), material)
         with _global_state(recipe):
-            place = building.device(recipe)
+            place = _place(recipe, processes)
             randomness.seed(recipe.seed)
             record = run.read_record("network.json", NetworkFile)
-            network = _built(record, trust, network).to(place)
+            network = _built(record, trust, network)
+            building.initialized(recipe, network, material)
+            network = network.to(place)
             inputs = run.read_record("preprocess.json", InputFile)
             _begin_again(run, recipe, network, record, inputs, start)
             pieces = _pieces(
-                recipe, material, network, inputs, place, loss, optimizer, Freezing(network, recipe.train)
+                recipe, material, network, inputs, place, loss, optimizer, Freezing(network, recipe.train), processes
             )
-            clean(run)
-            state = states.State()
-            watched = _watched(recipe, pieces, inputs, material, loss)  # while its weights are those of the start
+            if leads:
+                clean(run)
+            state, watched = states.State(), None
+            if processes is None:
+                watched = _watched(recipe, pieces, inputs, material, loss)  # while its weights are those of the start
             if run.current().get("last"):
                 state = states.load(run.checkpoint("last"), network, pieces.parts)
                 if state.batch and not pieces.sources.train.exact:
@@ -235,7 +257,7 @@ def resume(
                     )  # the user's own loader cannot be wound forward: the epoch starts again
             if shown is not None and environment.snapshot()["versions"] != run.environment().get("versions"):
                 shown.say("The installed versions differ from the run's: the bits may differ too.")
-            return _carry_out(run, recipe, pieces, state, shown, sinks, watched)
+            return _carry_out(run, recipe, pieces, state, shown, sinks, watched, processes)
     finally:
         run.unlock()
 
@@ -312,6 +334,21 @@ def fit(
     if resume_from is not None:
         return resume(runs.find(resume_from, folder), trust=True, **objects)
     return train(recipe, folder=folder, trust=True, **objects)
+
+
+def _processes() -> Processes | None:
+    """Those of torchrun, of which this is one; None: this process is alone."""
+    known = environment.torchrun()
+    if known is None:
+        return None
+    from netwright.training.distribution import Processes
+
+    return Processes(*known)
+
+
+def _place(recipe: Recipe, processes: Processes | None) -> torch.device:
+    place = building.device(recipe)
+    return place if processes is None else processes.place(place)
 
 
 @contextlib.contextmanager
@@ -448,13 +485,16 @@ class _Pieces:
 
 def _pieces(
     recipe: Recipe, material: Material, network: nn.Module, inputs: InputFile, place: torch.device, loss: Loss | None,
-    optimizer: torch.optim.Optimizer | None, freezing: Freezing,
+    optimizer: torch.optim.Optimizer | None, freezing: Freezing, processes: Processes | None = None,
 ) -> _Pieces:  # fmt: skip
     if recipe.train.layout == "channels_last":
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sources = sourcing.open_batches(recipe, material, place)
+    sources = sourcing.open_batches(recipe, material, place, None if processes is None else processes.share)
     freezing(int(recipe.train.epochs))  # the optimiser holds what will ever learn
-    optimizer = building.optimizer(recipe, network) if optimizer is None else optimizer
+    if optimizer is None:
+        optimizer = building.optimizer(recipe, network)
+    else:
+        constraints.attach(optimizer, network, recipe.train)
     freezing(0)
     precision, plateau = Precision(recipe.train.precision, place), schedules.Plateau(recipe.train)
     job = loops.Job(
@@ -493,9 +533,14 @@ def _carry_out(
     shown: Progress | None,
     sinks: Sequence[Sink],
     watched: tuple[Watch, float] | None,
+    processes: Processes | None = None,
 ) -> Run:
     """The loop with everything around it; the run is locked before and free afterwards."""
     job, sources = pieces.job, pieces.sources
+    if processes is not None:
+        _divide(run, recipe, job, state, shown, processes)
+        if not processes.leads:
+            return _take_part(run, pieces, state, processes)
     log = run.open_log()
     overseer: overseeing.Overseer | None = None
     try:
@@ -515,8 +560,15 @@ def _carry_out(
             recorder.join(overseer)
         if shown is not None:
             shown.start(job.epochs, len(job.batches), state.epoch)
-        with recorder.stoppable():
-            loops.train(job, state, overseer or recorder)
+        observer: loops.Observer = overseer or recorder
+        stoppable = recorder.stoppable
+        if processes is not None:
+            together = processes.together(job.objective, pieces.parts["plateau"], observer, recorder)
+            observer, stoppable = together, together.stoppable
+        with stoppable():
+            loops.train(job, state, observer)
+        if processes is not None:
+            processes.release(job)
         if overseer is not None:
             overseer.look_no_longer()
         metrics = finish_run(run, recipe, job, sources, log, state)
@@ -539,6 +591,28 @@ def _carry_out(
     finished = Run(run.path, trust=True, _network=job.network)
     report(finished)
     return finished
+
+
+def _divide(
+    run: RunDirectory, recipe: Recipe, job: loops.Job, state: states.State, shown: Progress | None,
+    processes: Processes,
+) -> None:  # fmt: skip
+    """The job becomes this process's part of it; from here on all go step by step."""
+    elsewhere = "" if run.path.parent == Path(runs.DEFAULT_FOLDER) else f" --out {run.path.parent}"
+    processes.again = f"torchrun --nproc-per-node {processes.count} -m netwright train --resume {run.name}{elsewhere}"
+    processes.divide(job, recipe.train)
+    processes.other_randomness(recipe.seed, state.step)
+    if shown is not None and processes.leads and recipe.watch.enabled:
+        shown.say(f"note: not watched, because {processes.count} processes share the training")
+
+
+def _take_part(run: RunDirectory, pieces: _Pieces, state: states.State, processes: Processes) -> Run:
+    """One of the processes that only compute; process 0 keeps the run."""
+    together = processes.together(pieces.job.objective, pieces.parts["plateau"])
+    with together.stoppable():
+        loops.train(pieces.job, state, together)
+    processes.release(pieces.job)
+    return Run(run.path, trust=True)
 
 
 def _watched(
@@ -598,6 +672,8 @@ def finish_run(
                 job.network, job.objective, batches, job.precision, each_one=sources.examples is not None
             )
             metrics[part] = seen.metrics
+            if sources.examples is not None and sources.examples.window is not None:
+                metrics[part] = {**seen.metrics, **windows.naive(sources.examples, part)}
             _write_details(log, state.step, part, seen, sources, run.read_record("preprocess.json", InputFile))
     examples = sources.examples
     if examples is not None:

@@ -140,6 +140,7 @@ class _NetworkEstimator(BaseEstimator):
         record = building.network_file(recipe, examples)
         network = keeping.build(record, trust=True)
         building.refitted(recipe, record, network)
+        building.initialized(recipe, network, examples)
         return network
 
     def _outputs(self, X: Array) -> torch.Tensor:

@@ -15,10 +15,8 @@ from torch import Tensor, nn
 from netwright.errors import NetworkError, RecipeError, unknown_name
 from netwright.nn import activations, norms
 from netwright.nn.refitting import LAYERS, Calls, calls
+from netwright.recipe.schema import INITIALIZERS
 
-INITIALIZERS = (
-    "default", "xavier", "xavier-normal", "he", "he-uniform", "orthogonal", "lsuv", "small", "sparse"
-)  # fmt: skip
 SMALL = 0.01  # deviation of "small" (Krizhevsky et al. 2012, section 5)
 CONNECTIONS = 15  # of a unit, for "sparse" (Martens 2010)
 TOLERANCE, ROUNDS = 0.1, 10  # of LSUV (Mishkin and Matas 2016, algorithm 1)
@@ -147,14 +145,18 @@ def _unit_variance(network: nn.Module, seen: Calls, inputs: Tensor) -> None:
 
 
 @torch.no_grad()
-def prior_bias(network: nn.Module, counts: Sequence[float], total: float, *, exclusive: bool) -> None:
+def prior_bias(
+    network: nn.Module, inputs: Tensor, counts: Sequence[float], total: float, *, exclusive: bool
+) -> None:
     """Set the last layer's bias so that the untrained network predicts the classes' shares, in place.
 
-    ``counts``: examples of each class (or label) among ``total``. ``exclusive``: log pᵢ (softmax), else the logit of
+    ``inputs`` (N, ...): a batch, which shows the last layer. ``counts``: examples of each class (or label) of ``total``. ``exclusive``: log pᵢ (softmax), else the logit of
     pᵢ (Lin et al. 2017, 4.1); half an example is added to each, so that a class without any stays finite. The last
     layer's weights are scaled to a tenth, or the first outputs would drown it. Raises ``RecipeError`` without a bias.
     """
-    last = next((module for module in reversed(list(network.modules())) if isinstance(module, LAYERS)), None)
+    last: Any = None
+    for call in calls(network, inputs.shape[1:]).calls:
+        last = call.module if isinstance(call.module, LAYERS) else last
     if last is None or last.bias is None or len(last.bias) != len(counts):
         raise RecipeError(
             "network.prior_bias", "a network whose last layer has no bias a class", f"{len(counts)} biases",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netwright.errors import RecipeError
+from netwright.errors import RecipeError, nearest
 from netwright.optim.conjugate_gradient import ConjugateGradient
 from netwright.optim.newton_cg import NewtonCG
 from netwright.optim.whole import WholeOptimizer
@@ -94,6 +94,8 @@ def _require_plain(options: Train) -> None:
         raise RecipeError(
             "train.weight_decay", f"{options.weight_decay} with {name}", "0", "--set train.weight_decay=0"
         )
+    if options.decay_layers:
+        raise RecipeError("train.decay_layers", f"decay with {name}", "none", "another train.optimizer")
     if searching and options.clip:
         raise RecipeError("train.clip", f"{options.clip} with {name}", "0: its line search needs the gradient itself")
     if searching and options.precision != "fp32":
@@ -106,16 +108,33 @@ def _require_plain(options: Train) -> None:
 def groups(network: nn.Module, options: Train) -> list[dict[str, Any]]:
     """The trainable parameters, weights apart from biases and norm scales (one axis or none), which do not decay.
 
-    One group where nothing decays or ``decay_all`` is set. A parameter that two modules share is there once.
+    One group where nothing decays or ``decay_all`` is set; one more for each decay of ``decay_layers``, where the
+    longest name that fits rules. A parameter that two modules share is there once.
     """
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    trainable = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     if not trainable:
         raise RecipeError("network", "no trainable parameter", "at least one", "unfreeze a layer")
-    if options.decay_all or not options.weight_decay or options.weight_decay == "auto":
-        return [{"params": trainable}]
-    weights = [parameter for parameter in trainable if parameter.ndim > 1]
-    others = [parameter for parameter in trainable if parameter.ndim <= 1]
-    return [group for group in ({"params": weights}, {"params": others, "weight_decay": 0.0}) if group["params"]]
+    usual = float(options.weight_decay) if isinstance(options.weight_decay, float | int) else 0.0
+    own = options.decay_layers
+    if not own and (options.decay_all or not usual):
+        return [{"params": list(trainable.values())}]
+    for layer in own:
+        if not any(_inside(name, layer) for name in trainable):
+            known = [name for name, module in network.named_modules() if name and next(module.parameters(), None) is not None]
+            raise RecipeError(
+                f"train.decay_layers.{layer}", "no module with trainable weights", "a module of the network",
+                nearest(layer, known) or ", ".join(known[:6]),
+            )  # fmt: skip
+    found: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in trainable.items():
+        decay = own[max(fits, key=len)] if (fits := [layer for layer in own if _inside(name, layer)]) else usual
+        found.setdefault(decay if parameter.ndim > 1 or options.decay_all else 0.0, []).append(parameter)
+    made = [{"params": held} if decay == usual else {"params": held, "weight_decay": decay} for decay, held in found.items()]
+    return sorted(made, key=lambda group: "weight_decay" in group)
+
+
+def _inside(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
 
 
 def _implementation(options: Train, ready: list[dict[str, Any]]) -> dict[str, bool]:

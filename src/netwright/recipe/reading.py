@@ -22,7 +22,7 @@ from netwright.recipe.schema import VERSION, Recipe, Section
 # How a recipe of version n becomes one of version n + 1; empty while there is only one version.
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
-_FREE = {"data.types", "network.arguments", "ignore"}  # dictionaries with the user's own keys
+_FREE = {"data.types", "network.arguments", "train.decay_layers", "ignore"}  # dictionaries with the user's own keys
 _SECTIONS = {name for name in Recipe.__struct_fields__ if isinstance(getattr(Recipe(), name), Section)}
 
 
@@ -335,6 +335,13 @@ def _bad_entry(key: str, entries: dict[str, Any], place: Place) -> RecipeError:
 def takes(key: str) -> str:
     """What a key accepts, in words: ``a whole number >= 1, or auto``."""
     return _phrase(_alternatives(key))
+
+
+def whole_numbers(key: str) -> bool:
+    """Whether a key takes whole numbers as such, or anything (an argument of a network)."""
+    hints = _alternatives(key)
+    bases = [typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint for hint in hints]
+    return int in bases or bases == [None]
 
 
 def choices(key: str) -> list[str]:

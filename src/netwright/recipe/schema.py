@@ -32,6 +32,9 @@ ACTIVATIONS = (
     "identity", "relu", "leaky-relu", "prelu", "relu6", "elu", "selu", "gelu", "silu", "mish", "softplus", "sigmoid",
     "tanh", "softsign", "hard-sigmoid", "hard-swish", "rbf", "softmax", "maxout",
 )  # fmt: skip
+INITIALIZERS = (
+    "default", "xavier", "xavier-normal", "he", "he-uniform", "orthogonal", "lsuv", "small", "sparse"
+)  # fmt: skip
 NORMS = ("batch", "layer", "group", "instance", "weight", "cosine")
 FORMATS = ("digits", "idx", "cifar", "folder", "array", "table", "sound", "text", "series", "python")
 
@@ -46,6 +49,9 @@ Loss = Literal[
 Activation = Literal[
     "own", "identity", "relu", "leaky-relu", "prelu", "relu6", "elu", "selu", "gelu", "silu", "mish", "softplus",
     "sigmoid", "tanh", "softsign", "hard-sigmoid", "hard-swish", "rbf", "softmax", "maxout",
+]  # fmt: skip
+Init = Literal[
+    "own", "default", "xavier", "xavier-normal", "he", "he-uniform", "orthogonal", "lsuv", "small", "sparse"
 ]  # fmt: skip
 Norm = Literal["own", "none", "batch", "layer", "group", "instance", "weight", "cosine"]
 Rate = Positive | Literal["auto", "range-test"]
@@ -98,6 +104,8 @@ class Network(Section, frozen=True, kw_only=True):
     norm: Norm = "own"  # what its norms become, or what one without norms gets; own: as the network has them
     norm_place: Literal["before", "after"] = "before"  # the hidden activation
     norm_groups: CountOrZero = 0  # of group norm; 0: up to 32
+    init: Init = "own"  # how the first weights are drawn; own: as the network does
+    prior_bias: bool = False  # the last bias begins at the classes' shares
     drop_input: BelowOne = 0.0  # share of the inputs that a training step leaves out
     drop_hidden: BelowOne = 0.0  # share of the units behind every hidden activation that a training step leaves out
     noise_hidden: NotNegative = 0.0  # deviation of Gaussian noise behind every hidden activation
@@ -140,6 +148,10 @@ class Train(Section, frozen=True, kw_only=True):
     beta2: BelowOne = 0.999  # of Adam; smoothing of RMSProp and Adadelta
     weight_decay: NotNegative | Auto = "auto"  # pull of the weights towards zero
     decay_all: bool = False  # also decay biases and norm scales
+    decay_layers: dict[str, NotNegative] = {}  # module → a weight decay of its own, for all that is in it
+    l1: NotNegative = 0.0  # L1 penalty on weights, as a proximal step: zeros are zeros
+    max_norm: NotNegative = 0.0  # longest that a unit's incoming weights may be; 0: any length
+    constraint: Literal["none", "non-negative", "unit-norm"] = "none"  # on weights, by projection after each step
     schedule: Schedule = "auto"  # how the learning rate changes
     warmup: NotNegative | Auto = "auto"  # epochs of linear warm-up (one-cycle: of its rising part)
     gamma: Positive = 0.1  # factor of step, exponential and plateau
@@ -166,7 +178,7 @@ class Watch(Section, frozen=True, kw_only=True):
     """What is looked at while it trains; it changes no weight."""
 
     enabled: bool = True  # checks before the first step, measurements while it trains, findings
-    budget: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.03  # the share of the step time that looking on may cost
+    budget: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.01  # the share of the step time that looking on may cost
     confirm: NotNegative = 30.0  # seconds at most to try suspicions on a copy; 0: none is tried
 
 
