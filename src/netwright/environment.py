@@ -31,6 +31,14 @@ _DISTRIBUTIONS = {
 }
 
 
+def torchrun() -> tuple[int, int, int] | None:
+    """Rank, number of processes and rank on this machine, where torchrun started more than one; else None."""
+    known = [os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not all(text.isdigit() for text in known) or "MASTER_ADDR" not in os.environ or int(known[1]) < 2:
+        return None
+    return int(known[0]), int(known[1]), int(known[2])
+
+
 def version(distribution: str) -> str | None:
     try:
         return importlib.metadata.version(distribution)

@@ -17,7 +17,7 @@ from netwright import environment, overseeing, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.comparing.arms import Arm, Trained, arms, carry_out, digest
 from netwright.comparing.judging import judge
-from netwright.data.opening import BUILT_IN, open_source
+from netwright.data.opening import BUILT_IN, open_material
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
 from netwright.recipe import Recipe, difference, from_dict, load, override, parse_assignments
@@ -174,7 +174,7 @@ class _Shop:
 
     def _material(self, recipe: Recipe) -> tuple[Material, dict[str, Any]]:
         if self._opened is None or self._opened[0] != recipe.data:
-            material = open_source(recipe.data)
+            material = open_material(recipe.data)
             self._opened = recipe.data, material, json.loads(json.dumps(sourcing.fingerprint(material), default=str))
         return self._opened[1:]
 

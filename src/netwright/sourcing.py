@@ -14,10 +14,10 @@ from torch import nn
 
 from netwright import building
 from netwright.building import Loss, Material
-from netwright.data.batch_sources import BatchSource, LoaderBatches
+from netwright.data.batch_sources import BatchSource, DatasetBatches, LoaderBatches
 from netwright.data.examples import Examples
 from netwright.data.examples import facts as facts_of_examples
-from netwright.data.loading import Batches
+from netwright.data.loading import Batches, Share
 from netwright.data.streams import LENGTH, TextStream
 from netwright.errors import DataError, RecipeError
 from netwright.preprocess import ImagePreprocess, InputFile, input_shape
@@ -127,7 +127,10 @@ def input_file(material: Material, outputs: int) -> InputFile:
     )  # fmt: skip
 
 
-def open_batches(recipe: Recipe, material: Material, place: torch.device) -> Sources:
+def open_batches(
+    recipe: Recipe, material: Material, place: torch.device, share: Share | None = None
+) -> Sources:  # fmt: skip
+    """The batches of a run; ``share``: of each training batch only the rows of one of several processes."""
     if isinstance(material, Examples):
         held_out = {
             name: building.batches(recipe, material, name, place)
@@ -135,12 +138,18 @@ def open_batches(recipe: Recipe, material: Material, place: torch.device) -> Sou
             if name in material.parts
         }
         return Sources(
-            building.batches(recipe, material, "train", place, training=True),
+            building.batches(recipe, material, "train", place, training=True, share=share),
             held_out.get("validation"), held_out.get("test"), material,
+        )  # fmt: skip
+    if share is not None and not isinstance(material, DatasetBatches):
+        raise DataError(
+            "several processes", "batches that come as they come", "examples, or a Dataset, whose order is known",
+            "one process, or the Dataset instead of its DataLoader",
         )  # fmt: skip
     source = settled(recipe, material)
     placed = [None if each is None else Placed(each, place) for each in (source, source.validation, source.test)]
     assert placed[0] is not None
+    placed[0].share = share
     return Sources(placed[0], placed[1], placed[2])
 
 
@@ -157,12 +166,17 @@ class Placed:
 
     def __init__(self, source: Batches, place: torch.device) -> None:
         self._source, self._place, self.exact = source, place, source.exact
+        self.share: Share | None = None
 
     def __len__(self) -> int:
         return len(self._source)
 
     def epoch(self, epoch: int, start: int = 0) -> Any:
         for batch in self._source.epoch(epoch, start):
+            if self.share is not None:
+                places = self.share.rows(len(batch))
+                inputs = tuple(tensor[places] for tensor in batch.inputs)
+                batch = dataclasses.replace(batch, inputs=inputs, targets=batch.targets[places])
             if self._place.type == "cpu":
                 yield batch
             else:

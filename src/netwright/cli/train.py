@@ -9,6 +9,7 @@ from netwright import runs
 from netwright.cli import printing
 from netwright.cli.diagnose import missed
 from netwright.cli.options import OUTPUT, FailOn, Json, RecipeFlags, Set, Trust, option, recipe_of
+from netwright.environment import torchrun
 from netwright.errors import UsageError
 from netwright.recipe import override
 
@@ -131,13 +132,22 @@ def _carry_out(
     from netwright.training.recording import Interrupted
 
     before = {path: _changed(path) for path in runs.list_directories(folder)}
+    processes = torchrun()
+    leads = processes is None or processes[0] == 0  # of several processes one speaks
+    if processes is not None and fail_on:
+        raise UsageError("--fail-on", f"{processes[1]} processes, which are not watched", "one process")
     try:
-        run = action(shown=Progress(quiet=quiet), sinks=sinks)
+        run = action(shown=Progress(quiet=quiet or not leads), sinks=sinks if leads else [])
     except Interrupted as stop:
+        if not leads:
+            return 130
         name = str(stop) or _touched(folder, before)
         elsewhere = "" if folder == Path(runs.DEFAULT_FOLDER) else f" --out {folder}"
-        printing.note(f"Stopped and saved. Go on with:  netwright train --resume {Path(name).name}{elsewhere}")
+        start = "netwright" if processes is None else f"torchrun --nproc-per-node {processes[1]} -m netwright"
+        printing.note(f"Stopped and saved. Go on with:  {start} train --resume {Path(name).name}{elsewhere}")
         return 130
+    if not leads:
+        return 0
     if json:
         printing.document(run.to_dict())
     elif quiet:

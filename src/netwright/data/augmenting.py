@@ -122,6 +122,7 @@ class Augmenter:
             self._color = _Color(amounts.color, preprocess.channels, statistics)
         if amounts.noise:
             self._noise = _Noise(amounts.noise, preprocess)
+        self.mixes = bool(amounts.mixup)  # rows with one another
         if amounts.mixup:
             self._beta = _beta_table(amounts.mixup)
 

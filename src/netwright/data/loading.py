@@ -55,6 +55,28 @@ def permutation(count: int, seed: int, epoch: int) -> torch.Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(mixed(seed, epoch)))
 
 
+@dataclasses.dataclass
+class Share:
+    """The rows of every batch that process ``rank`` of ``count`` takes, by their place in it.
+
+    ``weight``, of the running batch: what this process's mean loss counts, so that the mean over the processes is the
+    mean over the batch. A process keeps at least two rows, because batch norm needs them; where a last batch is too
+    small for that, the last processes take those of process 0 with a weight of 0.
+    """
+
+    rank: int
+    count: int
+    weight: float = 1.0
+
+    def rows(self, size: int, more: int = 0) -> torch.Tensor:
+        """Their places in a batch of ``size``; ``more``: and so many that follow, around the end."""
+        sharing = min(self.count, max(1, size // 2))
+        rank = self.rank if self.rank < sharing else 0
+        start, stop = rank * size // sharing, (rank + 1) * size // sharing
+        self.weight = (stop - start) * self.count / size if rank == self.rank else 0.0
+        return torch.arange(start, stop + more) % size
+
+
 class ArrayBatches:
     """Batches from a ``Part``: gather in the small type, then preprocess and augment whole batches.
 
@@ -75,11 +97,12 @@ class ArrayBatches:
         names: tuple[str, ...] = (),
         device: torch.device | str = "cpu",
         channels_last: bool = False,
+        share: Share | None = None,
     ) -> None:
-        """``seed`` None: in order, every example (evaluation)."""
+        """``seed`` None: in order, every example (evaluation). ``share``: of each batch only these rows."""
         self._part, self._prepare, self._size = part, prepare, batch_size
         self._seed, self._augment, self._names = seed, augment, names
-        self._device, self._channels_last = torch.device(device), channels_last
+        self._device, self._channels_last, self._share = torch.device(device), channels_last, share
         self._inputs = tuple(_tensor(array) for array in part.inputs)
         self._targets = torch.from_numpy(np.ascontiguousarray(part.targets))
         self._rows = None if part.rows is None else torch.from_numpy(part.rows)
@@ -97,6 +120,11 @@ class ArrayBatches:
             yield self._batch(rows[piece], order[piece], epoch)
 
     def _batch(self, rows: torch.Tensor, index: torch.Tensor, epoch: int) -> Batch:
+        beside = 0
+        if self._share is not None:
+            beside = int(getattr(self._augment, "mixes", False))  # mixup blends a row with the next one
+            places = self._share.rows(len(index), beside)
+            rows, index = rows[places], index[places]
         inputs = []
         for source, prepare in zip(self._inputs, self._prepare, strict=True):
             raw = source.index_select(0, rows) if isinstance(source, torch.Tensor) else _gather(source, rows)
@@ -107,6 +135,8 @@ class ArrayBatches:
         targets = self._targets.index_select(0, rows).to(self._device, non_blocking=True)
         if self._augment is not None:
             inputs[0], targets = self._augment(inputs[0], targets, index, epoch)
+        if beside:
+            inputs, targets, index = [each[:-1] for each in inputs], targets[:-1], index[:-1]
         return Batch(tuple(inputs), targets, index, self._names)
 
 
