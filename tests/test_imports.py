@@ -35,6 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "nn": BASE,
     "objectives": BASE | {"recipe"},
     "compression": BASE | {"graph", "nn", "objectives"},
+    "tuning": BASE | {"files", "recipe"},
+    "studying": {"*"},
     "compressing": {"*"},
     "keeping_compressed": {"*"},
     "optim": BASE | {"recipe", "nn"},
@@ -88,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "codes", "files", "recipe", "runs", "reporting", "observations", "diagnosis", "diagnosing",
-    "boxes", "comparing", "preprocess/records", "preprocess/with_numpy",
+    "boxes", "tuning", "comparing", "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip

@@ -21,6 +21,7 @@ _HOMES = {
     "bench": "netwright.benching",
     "compare": "netwright.replicating",
     "compress": "netwright.compressing",
+    "tune": "netwright.studying",
     "diagnose": "netwright.diagnosing",
     "export": "netwright.exporting",
     "fit": "netwright.workbench",
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from netwright.recipe import Recipe, load_recipe
     from netwright.repairing import repair
     from netwright.replicating import compare
+    from netwright.studying import tune
     from netwright.watching import watch  # type: ignore[no-redef] # a module of this name is in its package
     from netwright.workbench import Run, fit, load, report, resume, train
 
@@ -74,6 +76,7 @@ __all__ = [
     "report",
     "resume",
     "train",
+    "tune",
     "watch",
 ]
 

@@ -259,6 +259,56 @@ class Trial(Record, frozen=True, kw_only=True):
     run: str = ""
 
 
+class KeyImportance(Record, frozen=True, kw_only=True):
+    """How much one key decides; shares of 1 over the keys: median and the 10 % and 90 % points of bootstrap samples.
+
+    ``fanova`` is None for a key that does not count in all trials.
+    """
+
+    key: str
+    fanova: tuple[float, float, float] | None = None
+    pedanova: tuple[float, float, float] | None = None
+
+
+class Importance(Record, frozen=True, kw_only=True):
+    """``keys`` from the most important, by fANOVA; ``trials`` are behind it. ``note``: what is compared, or why not.
+
+    ``told_apart``: whether the first key is first beyond the spread.
+    """
+
+    keys: tuple[KeyImportance, ...] = ()
+    trials: int = 0
+    note: str = ""
+    told_apart: bool = False
+
+
+class Contestant(Record, frozen=True, kw_only=True):
+    """One of the best few of a search, over seeds: ``scores`` by seed, higher is better.
+
+    ``number``: of the trial; −1: the recipe itself. ``behind``: how far its mean is behind the winner's, by pairs of
+    the same seed, with the ends of a 95 % interval; None for the winner, and with fewer than two pairs.
+    """
+
+    number: int
+    change: dict[str, Any]
+    scores: dict[int, float]
+    mean: float | None = None
+    behind: tuple[float, float, float] | None = None
+    failed: int = 0
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """The best few in order, the winner first. ``clear``: the second is worse beyond the noise between seeds.
+
+    ``better_than_default``: the same of the recipe itself; None: it was not trained.
+    """
+
+    contestants: tuple[Contestant, ...] = ()
+    seeds: int = 0
+    clear: bool = False
+    better_than_default: bool | None = None
+
+
 class Latency(Record, frozen=True, kw_only=True):
     """A latency always names runtime, processor, threads and batch."""
 

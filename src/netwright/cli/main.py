@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "diagnose": ("netwright.cli.diagnose:diagnose", "[RUN] [OPTIONS]"),
     "watch": ("netwright.cli.watch:watch", "[OPTIONS] SCRIPT [ARGUMENTS]…"),
     "repair": ("netwright.cli.repair:repair", "[SUBJECT] [OPTIONS]"),
+    "tune": ("netwright.cli.tune:tune", "[SUBJECT] [--space KEY=RANGE…] [OPTIONS]"),
     "compress": ("netwright.cli.compress:compress", "RUN [PASS]… [OPTIONS]"),
     "export": ("netwright.cli.export:export", "RUN TARGET… [OPTIONS]"),
     "bench": ("netwright.cli.bench:bench", "RUN [OPTIONS]"),

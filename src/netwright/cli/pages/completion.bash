@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
+  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
+  local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "compress" "export" "bench" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "tune" "compress" "export" "bench" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -814,6 +814,145 @@ _netwright() {
                 done
                 ;;
               --tensorboard)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+            esac
+          fi
+          ;;
+        "tune")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--space" "--trials" "--time" "--workers" "--sampler" "--full" "--seeds" "--best" "--study" "--resume" "--show" "--storage" "--out" "--trust" "--json" "--quiet" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --task)
+                COMPREPLY=()
+                ;;
+              --target)
+                COMPREPLY=()
+                ;;
+              --validation)
+                COMPREPLY=()
+                ;;
+              --test)
+                COMPREPLY=()
+                ;;
+              --limit)
+                COMPREPLY=()
+                ;;
+              --channels)
+                COMPREPLY=()
+                ;;
+              --size)
+                COMPREPLY=()
+                ;;
+              --network)
+                COMPREPLY=()
+                ;;
+              --loss)
+                local -a _c=("auto" "cross-entropy" "binary-cross-entropy" "squared" "absolute" "huber" "hinge" "focal" "kl" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --epochs)
+                COMPREPLY=()
+                ;;
+              --batch-size)
+                COMPREPLY=()
+                ;;
+              --optimizer)
+                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "adadelta" "rmsprop" "adam" "adamw" "nadam" "radam" "adamax" "rprop" "lbfgs" "cg" "cg-hs" "newton-cg" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --lr)
+                COMPREPLY=()
+                ;;
+              --schedule)
+                local -a _c=("auto" "constant" "step" "exponential" "cosine" "one-cycle" "plateau")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --patience)
+                COMPREPLY=()
+                ;;
+              --precision)
+                COMPREPLY=()
+                ;;
+              --device)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --seed)
+                COMPREPLY=()
+                ;;
+              --name)
+                COMPREPLY=()
+                ;;
+              --set)
+                COMPREPLY=()
+                ;;
+              --space)
+                COMPREPLY=()
+                ;;
+              --trials)
+                COMPREPLY=()
+                ;;
+              --time)
+                COMPREPLY=()
+                ;;
+              --workers)
+                COMPREPLY=()
+                ;;
+              --sampler)
+                local -a _c=("staged" "tpe" "random" "grid" "gp")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --seeds)
+                COMPREPLY=()
+                ;;
+              --best)
+                COMPREPLY=()
+                ;;
+              --study)
+                COMPREPLY=()
+                ;;
+              --resume)
+                COMPREPLY=()
+                ;;
+              --show)
+                COMPREPLY=()
+                ;;
+              --storage)
+                COMPREPLY=()
+                ;;
+              --out)
                 COMPREPLY=( $(compgen -f -- "${cur}") )
                 ;;
               *)

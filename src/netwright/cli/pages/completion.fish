@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
-    set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train watch'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+    set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --schedule --seconds --seed --seeds --set --size --smallest --sort --source --state --target --task --temperature --tensorboard --test --threads --to --top --validation'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -77,6 +77,7 @@ complete -c netwright -n __fish_use_subcommand -a 'predict' -d 'Apply a run to p
 complete -c netwright -n __fish_use_subcommand -a 'diagnose' -d 'Judge a run by what was seen of its training.'
 complete -c netwright -n __fish_use_subcommand -a 'watch' -d 'Run a script of yours under watch and say what was found.'
 complete -c netwright -n __fish_use_subcommand -a 'repair' -d 'Say what is wrong with a training, change its recipe, prove it, and train the r…'
+complete -c netwright -n __fish_use_subcommand -a 'tune' -d 'Search for a better recipe, and name a winner only if other seeds agree.'
 complete -c netwright -n __fish_use_subcommand -a 'compress' -d 'Make a run smaller and faster by a chain of passes, and show what each of them …'
 complete -c netwright -n __fish_use_subcommand -a 'export' -d 'Write a run'\''s network for other runtimes, run each file there, and compare it w…'
 complete -c netwright -n __fish_use_subcommand -a 'bench' -d 'Measure how long a run'\''s network takes in each runtime of this machine.'
@@ -344,6 +345,48 @@ complete -c netwright -n '__fish_netwright_using_command train' -l print-recipe 
 complete -c netwright -n '__fish_netwright_using_command train' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command train' -l quiet -d 'no progress; print the run'\''s directory alone'
 complete -c netwright -n '__fish_netwright_using_command train' -l tensorboard -r -F -d 'also write TensorBoard events there'
+# Options for: tune
+complete -c netwright -n '__fish_netwright_using_command tune' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command tune' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command tune' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command tune' -l task -r -d 'what is predicted (auto, classification, multi-label, regression)'
+complete -c netwright -n '__fish_netwright_using_command tune' -l target -r -d 'the target column of a table, or several with commas; default: the last'
+complete -c netwright -n '__fish_netwright_using_command tune' -l validation -r -d 'a share of the training part, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command tune' -l test -r -d 'a share of all examples, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command tune' -l limit -r -d 'at most so many training examples (stratified); 0: all'
+complete -c netwright -n '__fish_netwright_using_command tune' -l channels -r -d 'binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv'
+complete -c netwright -n '__fish_netwright_using_command tune' -l size -r -d 'of images: 32 or 32x48 (height x width)'
+complete -c netwright -n '__fish_netwright_using_command tune' -l network -r -d 'a network by name, file.py:Name or package.module:Name'
+complete -c netwright -n '__fish_netwright_using_command tune' -l loss -x -a 'auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python' -d 'what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…'
+complete -c netwright -n '__fish_netwright_using_command tune' -l epochs -r -d 'passes over the training part'
+complete -c netwright -n '__fish_netwright_using_command tune' -l batch-size -r -d 'examples a step (times accumulate)'
+complete -c netwright -n '__fish_netwright_using_command tune' -l optimizer -x -a 'auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python' -d 'how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…'
+complete -c netwright -n '__fish_netwright_using_command tune' -l lr -r -d 'the highest learning rate; range-test: measured at the start (auto, range-test)'
+complete -c netwright -n '__fish_netwright_using_command tune' -l schedule -x -a 'auto constant step exponential cosine one-cycle plateau' -d 'how the learning rate changes (auto, constant, step, exponential, cosine, one-c…'
+complete -c netwright -n '__fish_netwright_using_command tune' -l patience -r -d 'epochs without a better validation before stopping; 0: never'
+complete -c netwright -n '__fish_netwright_using_command tune' -l precision -r -d 'number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)'
+complete -c netwright -n '__fish_netwright_using_command tune' -l device -r -d 'cpu, cuda, cuda:1, mps; auto: a GPU where there is one'
+complete -c netwright -n '__fish_netwright_using_command tune' -l threads -r -d 'of the processor; 0: as many as PyTorch takes'
+complete -c netwright -n '__fish_netwright_using_command tune' -l seed -r -d 'of weights, order, augmentation and dropout'
+complete -c netwright -n '__fish_netwright_using_command tune' -l name -r -d 'of the run; default: the source'\''s'
+complete -c netwright -n '__fish_netwright_using_command tune' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
+complete -c netwright -n '__fish_netwright_using_command tune' -l space -r -d 'what is searched: LOW..HIGH, LOW..HIGH@log, A,B,C or a constant, several after …'
+complete -c netwright -n '__fish_netwright_using_command tune' -l trials -r -d 'how many recipes are tried; 40 if neither this nor --time is given'
+complete -c netwright -n '__fish_netwright_using_command tune' -l time -r -d 'time of training in each worker after which no more are tried'
+complete -c netwright -n '__fish_netwright_using_command tune' -l workers -r -d 'processes that train at the same time; 1'
+complete -c netwright -n '__fish_netwright_using_command tune' -l sampler -x -a 'staged tpe random grid gp' -d 'how recipes are chosen: staged (the default), tpe, random, grid or gp'
+complete -c netwright -n '__fish_netwright_using_command tune' -l full -d 'train every trial to its end; without it poor ones are stopped early'
+complete -c netwright -n '__fish_netwright_using_command tune' -l seeds -r -d 'how often the best few are repeated; 3. 0: not at all'
+complete -c netwright -n '__fish_netwright_using_command tune' -l best -r -d 'how many those are; 3'
+complete -c netwright -n '__fish_netwright_using_command tune' -l study -r -d 'name of the study; one of the same recipe and space is joined'
+complete -c netwright -n '__fish_netwright_using_command tune' -l resume -r -d 'go on with a study; last is the newest. --trials and --time may be larger now'
+complete -c netwright -n '__fish_netwright_using_command tune' -l show -r -d 'only show a study and write its report'
+complete -c netwright -n '__fish_netwright_using_command tune' -l storage -r -d 'a database that several machines share'
+complete -c netwright -n '__fish_netwright_using_command tune' -l out -r -F -d 'the folder of runs; runs if left out'
+complete -c netwright -n '__fish_netwright_using_command tune' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command tune' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command tune' -l quiet -d 'no progress'
+
 # Options for: watch
 complete -c netwright -n '__fish_netwright_using_command watch' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command watch' -s h -d 'Display this message and exit.'

@@ -20,6 +20,7 @@ _netwright() {
         'diagnose:Judge a run by what was seen of its training.'
         'watch:Run a script of yours under watch and say what was found.'
         'repair:Say what is wrong with a training, change its recipe, prove it, and train the r…'
+        'tune:Search for a better recipe, and name a winner only if other seeds agree.'
         'compress:Make a run smaller and faster by a chain of passes, and show what each of them …'
         'export:Write a run'\''s network for other runtimes, run each file there, and compare it w…'
         'bench:Measure how long a run'\''s network takes in each runtime of this machine.'
@@ -244,6 +245,78 @@ _netwright() {
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        tune)
+          case ${words[CURRENT]} in
+            --loss=*)
+              compset -P '--loss='
+              compadd -- 'auto' 'cross-entropy' 'binary-cross-entropy' 'squared' 'absolute' 'huber' 'hinge' 'focal' 'kl' 'python'
+              return
+              ;;
+            --optimizer=*)
+              compset -P '--optimizer='
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'adadelta' 'rmsprop' 'adam' 'adamw' 'nadam' 'radam' 'adamax' 'rprop' 'lbfgs' 'cg' 'cg-hs' 'newton-cg' 'python'
+              return
+              ;;
+            --schedule=*)
+              compset -P '--schedule='
+              compadd -- 'auto' 'constant' 'step' 'exponential' 'cosine' 'one-cycle' 'plateau'
+              return
+              ;;
+            --sampler=*)
+              compset -P '--sampler='
+              compadd -- 'staged' 'tpe' 'random' 'grid' 'gp'
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:a recipe (.yaml), or data\: digits, a file or a folder. Left out\: the default re…:_files' \
+            '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
+            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
+            '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
+            '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
+            '*--channels[binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv]:channels' \
+            '*--size[of images\: 32 or 32x48 (height x width)]:size' \
+            '*--network[a network by name, file.py\:Name or package.module\:Name]:network' \
+            "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
+            '*--epochs[passes over the training part]:epochs' \
+            '*--batch-size[examples a step (times accumulate)]:batch-size' \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…]:optimizer:(auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python)" \
+            '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
+            "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
+            '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
+            '*--precision[number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)]:precision' \
+            '*--device[cpu, cuda, cuda\:1, mps; auto\: a GPU where there is one]:device' \
+            '*--threads[of the processor; 0\: as many as PyTorch takes]:threads' \
+            '*--seed[of weights, order, augmentation and dropout]:seed' \
+            '*--name[of the run; default\: the source'\''s]:name' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '*--space[what is searched\: LOW..HIGH, LOW..HIGH@log, A,B,C or a constant, several after …]:space' \
+            '*--trials[how many recipes are tried; 40 if neither this nor --time is given]:trials' \
+            '*--time[time of training in each worker after which no more are tried]:time' \
+            '*--workers[processes that train at the same time; 1]:workers' \
+            "*--sampler[how recipes are chosen\: staged (the default), tpe, random, grid or gp]:sampler:(staged tpe random grid gp)" \
+            '--full[train every trial to its end; without it poor ones are stopped early]' \
+            '*--seeds[how often the best few are repeated; 3. 0\: not at all]:seeds' \
+            '*--best[how many those are; 3]:best' \
+            '*--study[name of the study; one of the same recipe and space is joined]:study' \
+            '*--resume[go on with a study; last is the newest. --trials and --time may be larger now]:resume' \
+            '*--show[only show a study and write its report]:show' \
+            '*--storage[a database that several machines share]:storage' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--quiet[no progress]' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
             '--version[Display application version.]'

@@ -1,0 +1,1 @@
+"""Which recipe is best: spaces of recipes, samplers, studies, importance. ``run`` comes in as a function. No torch."""

@@ -1,0 +1,228 @@
+"""Where a study lives: SQLite in a file, or any database of SQLAlchemy's; and what to do when it does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import sqlite3
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+
+from netwright.errors import MissingExtraError, RunError, UsageError
+
+BEAT_SECONDS, GRACE_SECONDS = 10, 60  # between two signs of life of a trial, and until its process counts as dead
+PATIENCE_SECONDS = 600.0  # for a database that does not answer
+WAITS = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+BUSY_SECONDS = 60  # that a SQLite writer waits for another
+FULL = ("disk is full", "No space left", "could not extend file", "disk I/O error")
+HOPELESS = (
+    "readonly database",
+    "not a database",
+    "malformed",
+    "no such table",
+    "authentication failed",
+    "does not exist",
+)
+
+optuna.logging.set_verbosity(logging.ERROR)  # what trials do is told by whoever runs them
+
+Said = Callable[[str], None]
+
+
+class Storage(RDBStorage):
+    """Optuna's storage, which waits for a database that went away, says so once, and stops where waiting is in vain."""
+
+    def __init__(self, url: str, said: Said, go_on: str, patience: float = PATIENCE_SECONDS) -> None:
+        """``go_on``: the command that goes on with the study, for messages."""
+        self._said, self._go_on, self._patience = said, go_on, patience
+        arguments: dict[str, Any] = {"pool_pre_ping": True}
+        if url.startswith("sqlite"):
+            arguments = {"connect_args": {"timeout": BUSY_SECONDS}}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            super().__init__(
+                url, engine_kwargs=arguments, heartbeat_interval=BEAT_SECONDS, grace_period=GRACE_SECONDS,
+                heartbeat_stale_trial_callback=lambda study, trial: None,
+            )  # fmt: skip
+
+
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def waiting(self: Storage, *arguments: Any, **named: Any) -> Any:
+        until, attempt = time.monotonic() + self._patience, 0
+        while True:
+            try:
+                found = method(self, *arguments, **named)
+            except UpdateFinishedTrialError:
+                if attempt and method.__name__ == "set_trial_state_values":
+                    return True  # the answer was lost, not the change
+                raise
+            except (StorageInternalError, OperationalError, DBAPIError) as error:
+                reason = _reason(error)
+                if any(word in reason for word in FULL):
+                    raise RunError(
+                        "the study's database", reason, "space to write", f"free some, then {self._go_on}"
+                    ) from error
+                passing = isinstance(error, StorageInternalError | OperationalError) or getattr(
+                    error, "connection_invalidated", False
+                )
+                hopeless = not passing or any(word in reason for word in HOPELESS)
+                if hopeless or time.monotonic() > until:
+                    waited = "" if hopeless else f" for {self._patience:.0f} s"
+                    raise RunError(
+                        "the study's database", f"{reason}{waited}", "a database that answers",
+                        f"when it is back, {self._go_on}",
+                    ) from error  # fmt: skip
+                if not attempt:
+                    self._said(f"The study's database does not answer ({reason}); waiting for it.")
+                time.sleep(WAITS[min(attempt, len(WAITS) - 1)])
+                attempt += 1
+            else:
+                if attempt:
+                    self._said("The study's database answers again.")
+                return found
+
+    return waiting
+
+
+for _name in (
+    "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
+    "get_study_name_from_id", "get_study_directions", "get_study_user_attrs", "get_study_system_attrs",
+    "get_all_studies", "create_new_trial", "set_trial_param", "get_trial_id_from_study_id_trial_number",
+    "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr",
+    "get_trial", "get_all_trials", "_get_trials", "record_heartbeat", "_get_stale_trial_ids", "get_best_trial",
+):  # fmt: skip
+    if hasattr(RDBStorage, _name):
+        setattr(Storage, _name, _patient(getattr(RDBStorage, _name)))
+
+
+def _reason(error: BaseException) -> str:
+    """The database's own words, in one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    own = getattr(cause, "orig", None) or cause
+    return " ".join(str(own).split())[:200] or type(own).__name__
+
+
+def connect(url: str, said: Said, go_on: str, patience: float = PATIENCE_SECONDS) -> Storage:
+    """The storage behind ``url``; what cannot be reached at the start is the user's to mend at once."""
+    try:
+        return Storage(url, said, go_on, patience)
+    except ImportError as error:
+        driver = url.partition(":")[0]
+        if driver.startswith("postgresql"):
+            raise MissingExtraError("--storage", extra="postgres") from error
+        raise MissingExtraError("--storage", str(error), f"a driver for {driver}", "pip install DRIVER") from error
+    except SQLAlchemyError as error:
+        reason = _reason(error)
+        if any(word in reason for word in FULL):
+            raise RunError("the study's database", reason, "space to write", f"free some, then {go_on}") from error
+        raise UsageError(
+            f"--storage {hidden(url)}", reason, "a database that answers", "postgresql+psycopg://USER@HOST/DATABASE"
+        ) from error
+    except RuntimeError as error:
+        raise RunError(
+            hidden(url),
+            " ".join(str(error).split())[:200],
+            "a study of this version of Optuna",
+            "optuna storage upgrade",
+        ) from error
+
+
+def normalised(url: str) -> str:
+    """PostgreSQL through psycopg 3 where no driver is named."""
+    for start in ("postgresql://", "postgres://"):
+        if url.startswith(start):
+            return "postgresql+psycopg://" + url.removeprefix(start)
+    return url
+
+
+def hidden(url: str) -> str:
+    """A URL without its password, for messages."""
+    from sqlalchemy.engine import make_url
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except SQLAlchemyError:
+        return url
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file, which is put into WAL mode: a page can read while trials write."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("pragma journal_mode=wal")
+    except sqlite3.OperationalError as error:
+        raise RunError(str(path), str(error), "a place that can be written", "--out FOLDER") from error
+    except sqlite3.DatabaseError as error:
+        raise RunError(str(path), f"a damaged file ({error})", "a study", "another --study") from error
+    return f"sqlite:///{path.resolve()}"
+
+
+# ------------------------------------------------------------------------------------------------ signs of life
+
+
+@contextlib.contextmanager
+def alive(storage: Storage, trial_id: int) -> Iterator[None]:
+    """Write a sign of life every ten seconds; processes on other machines see by it whether this one still works."""
+    done = threading.Event()
+
+    def beat() -> None:
+        with contextlib.suppress(Exception):  # a training must not end because nobody hears of it
+            while True:
+                storage.record_heartbeat(trial_id)
+                if done.wait(BEAT_SECONDS):
+                    return
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=1.0)
+
+
+def stamp() -> dict[str, Any]:
+    """Who works on a trial: machine and process, with the time at which it started where the system tells."""
+    import socket
+
+    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}
+
+
+def is_dead(owner: dict[str, Any]) -> bool | None:
+    """Whether the process of a stamp is gone; None: of another machine, one cannot say."""
+    import socket
+
+    if owner.get("host") != socket.gethostname():
+        return None
+    pid = int(owner.get("pid", 0))
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return _started(pid) != owner.get("started")
+
+
+def _started(pid: int) -> str:
+    """The start of a process in ticks since boot, and which boot: a number used again is not taken for it."""
+    try:
+        ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        return ticks + " " + Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except (OSError, IndexError):
+        return ""
