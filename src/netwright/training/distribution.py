@@ -50,6 +50,7 @@ class Processes:
             dist.init_process_group(backend, timeout=PATIENCE)
             atexit.register(_leave)
         self._norms = dist.new_group(timeout=PATIENCE)  # of its own: DDP's sums are under way meanwhile
+        self._lost = False
         self.again = ""  # the command that goes on with the run
         self.share = Share(rank, count)
 
@@ -134,6 +135,11 @@ class Processes:
         if not self.leads:
             torch.manual_seed(mixed(seed, self.rank, step))
 
+    def forgive_ends(self) -> None:
+        """Where one is lost, torchrun ends the others by SIGTERM: what is to be done now is said before."""
+        if self._lost and _here():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
         """What a collective operation says where another process is gone, as an error that says how to go on."""
@@ -143,10 +149,17 @@ class Processes:
             text = str(error)
             if not isinstance(error, dist.DistError) and not any(word in text.lower() for word in LOST):
                 raise
+            self._lost = True
+            self.forgive_ends()
             raise LostProcessError(
                 f"process {self.rank} of {self.count}", f"no answer from another ({text.splitlines()[0][:120]})",
                 "all processes of the training; what was saved before is whole", self.again,
             ) from error  # fmt: skip
+
+
+def _here() -> bool:
+    """Whether signals can be answered."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _has_idle_parameters(job: Job) -> bool:
@@ -242,7 +255,7 @@ class Together:
     def stoppable(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM stop all processes after the same step. They come more than once, from the terminal and
         from torchrun, so that a second one changes nothing; torchrun itself ends what does not stop in 30 seconds."""
-        if threading.current_thread() is not threading.main_thread():
+        if not _here():
             yield
             return
 
@@ -256,3 +269,4 @@ class Together:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self._processes.forgive_ends()
