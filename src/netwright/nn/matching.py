@@ -142,8 +142,8 @@ def _counted(name: str) -> bool:
 
 def _by_order(state: Mapping[str, Tensor], own: Mapping[str, Tensor], head: frozenset[str]) -> dict[str, Tensor]:
     """The tensors in order, as far as their shapes are the network's; counters of norms may be missing."""
-    theirs = [tensor for name, tensor in state.items() if not _counted(name)]
-    ours = [name for name in own if not _counted(name)]
+    theirs = [tensor for tensor in state.values() if tensor.ndim]
+    ours = [name for name, tensor in own.items() if tensor.ndim]
     found: dict[str, Tensor] = {}
     for name, tensor in zip(ours, theirs, strict=False):
         if tuple(tensor.shape) != tuple(own[name].shape):
