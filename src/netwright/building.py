@@ -18,6 +18,7 @@ from netwright.data.loading import ArrayBatches, Share
 from netwright.errors import RecipeError
 from netwright.nn import keeping, refitting
 from netwright.nn.depth import blocks
+from netwright.nn.layers.radial import Radial, place_all
 from netwright.nn.zoo import NETWORKS
 from netwright.nn.surgery import replay
 from netwright.objectives import choosing
@@ -92,9 +93,10 @@ def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> Network
 
 
 def initialized(recipe: Recipe, network: nn.Module, material: Material) -> None:
-    """Draw the first weights as the recipe asks for, in place, on the processor."""
+    """Draw the first weights as the recipe asks for, in place, on the processor; radial layers go where data lie."""
     options = recipe.network
-    if options.init == "own" and not options.prior_bias:
+    radial = any(isinstance(module, Radial) for module in network.modules())
+    if options.init == "own" and not options.prior_bias and not radial:
         return
     if isinstance(material, Examples):
         first = next(iter(batches(recipe, material, "train", torch.device("cpu"), training=True).epoch(0)))
@@ -105,6 +107,7 @@ def initialized(recipe: Recipe, network: nn.Module, material: Material) -> None:
     inputs = first.inputs[0][:EVALUATION_BATCH]
     if options.init != "own":
         initializing.initialize(network, options.init, inputs)
+    place_all(network, inputs)
     if options.prior_bias:
         if not isinstance(material, Examples) or material.task == "regression":
             raise RecipeError(

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from netwright.errors import NetworkError, unknown_name
-from netwright.nn.zoo.lenet import Squash
 
 
 class Gaussian(nn.Module):
@@ -54,7 +53,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 KINDS: tuple[type[nn.Module], ...] = (
     nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ReLU6, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
     nn.Softplus, nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Softsign, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh,
-    nn.Softmax, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Threshold, nn.GLU, Gaussian, Maxout, Squash,
+    nn.Softmax, nn.Tanhshrink, nn.Softshrink, nn.Hardshrink, nn.Threshold, nn.GLU, Gaussian, Maxout,
 )  # fmt: skip
 
 

@@ -16,10 +16,12 @@ from torch.overrides import TorchFunctionMode
 
 from netwright.errors import NetworkError, unknown_name
 from netwright.nn import activations, norms
+from netwright.nn.zoo.lenet import Squash
 from netwright.records import Surgery
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 WEIGHTED = (*LAYERS, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.Embedding, nn.MultiheadAttention)
+ACTING = (*activations.KINDS, Squash)
 PASSING = (nn.Identity, nn.modules.dropout._DropoutNd)
 ITSELF: dict[str, Any] = {"kind": "itself"}
 
@@ -164,7 +166,7 @@ class _Plan:
         if not self.weighted:
             raise NetworkError(type(network).__name__, "no layer with weights that is a module", "at least one")
         self.hidden = self._once(
-            place for place, call in enumerate(seen.calls[: self.weighted[-1]]) if isinstance(call.module, activations.KINDS)
+            place for place, call in enumerate(seen.calls[: self.weighted[-1]]) if isinstance(call.module, ACTING)
         )
         self.parametrized: list[str] = []
 
@@ -178,7 +180,7 @@ class _Plan:
         """Whether channels come last: behind a dense layer or a layer norm that saw more than (N, C)."""
         call = self.seen.calls[place]
         made = call if isinstance(call.module, norms.KINDS) else self.seen.maker(place)
-        while made is not None and isinstance(made.module, activations.KINDS):
+        while made is not None and isinstance(made.module, ACTING):
             made = self.seen.maker(self.seen.calls.index(made))
         last = made is not None and isinstance(made.module, nn.Linear | nn.LayerNorm | nn.RMSNorm | norms.TokenNorm)
         return last and len(call.input_shape) > 2

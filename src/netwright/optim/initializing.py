@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from netwright.errors import NetworkError, RecipeError, unknown_name
 from netwright.nn import activations, norms
-from netwright.nn.refitting import LAYERS, Calls, calls
+from netwright.nn.refitting import ACTING, LAYERS, Calls, calls
 from netwright.recipe.schema import INITIALIZERS
 
 SMALL = 0.01  # deviation of "small" (Krizhevsky et al. 2012, section 5)
@@ -64,7 +64,7 @@ def gains(seen: Calls) -> dict[str, float]:
         for later in seen.calls[place + 1 :]:
             if isinstance(later.module, LAYERS):
                 break
-            if isinstance(later.module, activations.KINDS):
+            if isinstance(later.module, ACTING):
                 gain = _gain(later.module)
                 break
         found[call.name] = gain

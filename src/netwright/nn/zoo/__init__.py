@@ -31,6 +31,7 @@ from netwright.nn.zoo.sequence import Transformer, gru, lstm, rnn
 from netwright.nn.zoo.series import SmallResNet1d
 from netwright.nn.zoo.shufflenet import ShuffleNetV1, ShuffleNetV2
 from netwright.nn.zoo.squeezenet import squeezenet1_0, squeezenet1_1
+from netwright.nn.zoo.stack import Stack
 from netwright.nn.zoo.unet import UNet
 from netwright.nn.zoo.vgg import SmallVGG, vgg11, vgg13, vgg16, vgg16_cifar, vgg19, vgg19_cifar
 from netwright.nn.zoo.vit import ViT
@@ -53,6 +54,7 @@ class Published:
 
 SMALL: dict[str, Build] = {
     "mlp": MLP, "lenet5": LeNet5, "small_vgg": SmallVGG, "small_resnet": SmallResNet, "small_resnet1d": SmallResNet1d,
+    "stack": Stack,
     "rnn": rnn, "lstm": lstm, "gru": gru, "transformer": Transformer,
 }  # fmt: skip
 

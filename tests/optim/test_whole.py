@@ -1,0 +1,248 @@
+"""Methods of the whole training part: against SciPy, by their laws, resumed to the same bits, and from a recipe."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import optimize
+from torch import nn
+
+from netwright import workbench
+from netwright.errors import RecipeError, UsageError
+from netwright.optim import optimizers
+from netwright.optim.closures import Evaluation
+from netwright.optim.conjugate_gradient import ConjugateGradient
+from netwright.optim.line_search import strong_wolfe
+from netwright.optim.newton_cg import NewtonCG
+from netwright.recipe import from_dict
+from netwright.recipe.schema import FULL_BATCH, Train
+
+SEARCHING = [name for name in FULL_BATCH if name != "rprop"]
+START = {"loss": 24.2, "at": [-1.2, 1.0]}
+
+
+def build(name: str, parameter: nn.Parameter) -> torch.optim.Optimizer:
+    holder = nn.Module()
+    holder.weight = parameter
+    return optimizers.build(holder, Train(optimizer=name, lr=0.01 if name == "rprop" else 1.0))  # type: ignore[arg-type]
+
+
+def rosenbrock(x: torch.Tensor) -> torch.Tensor:
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+def descend(name: str, loss, start: list[float], steps: int) -> tuple[torch.Tensor, int]:  # type: ignore[no-untyped-def]
+    """Where the method ends, and how often it asked for the loss."""
+    x = nn.Parameter(torch.tensor(start, dtype=torch.float64))
+    optimizer, asked = build(name, x), 0
+
+    def part() -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        return loss(x)  # type: ignore[no-any-return]
+
+    for _ in range(steps):
+        closure = Evaluation([part], [x])
+        if name == "rprop":
+            closure()
+            optimizer.step()
+        else:
+            optimizer.step(closure)
+    return x.detach(), asked
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "steps", "close"),
+    [("cg", "CG", 60, 1e-5), ("cg-hs", "CG", 60, 1e-5), ("newton-cg", "Newton-CG", 60, 1e-8), ("lbfgs", "L-BFGS-B", 5, 1e-5),
+     ("rprop", "BFGS", 4000, 1e-2)],
+)  # fmt: skip
+def test_rosenbrock_as_scipy_solves_it(name: str, theirs: str, steps: int, close: float) -> None:
+    """From Rosenbrock's own start, in two and in six dimensions; never at more than twice SciPy's evaluations."""
+    for start in ([-1.2, 1.0], [-1.2, 1.0, -0.5, 0.8, 1.1, 0.3]):
+        scipys = optimize.minimize(
+            optimize.rosen, start, jac=optimize.rosen_der, method=theirs,
+            hess=optimize.rosen_hess if theirs == "Newton-CG" else None,
+        )  # fmt: skip
+        found, _ = descend(name, rosenbrock, start, steps if len(start) == 2 else 3 * steps)
+        lowest = float(rosenbrock(found))
+        assert lowest <= max(scipys.fun, close**2), (lowest, scipys.fun)
+
+
+def test_conjugate_gradients_cost_about_what_scipys_do() -> None:
+    theirs = optimize.minimize(optimize.rosen, [-1.2, 1.0], jac=optimize.rosen_der, method="CG", options={"gtol": 1e-6})
+    for name in ("cg", "cg-hs"):
+        for steps in range(1, 100):
+            found, asked = descend(name, rosenbrock, [-1.2, 1.0], steps)
+            if float(rosenbrock(found)) <= max(theirs.fun, 1e-12):
+                break
+        assert asked <= 2 * theirs.nfev, (asked, theirs.nfev)
+
+
+def test_on_a_quadratic_conjugate_directions_end_after_as_many_steps_as_dimensions() -> None:
+    """With exact searches; at c₂ = 0.1 nearly so: Newton-CG takes one or two steps, gradient descent hundreds."""
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    matrix = torch.from_numpy(basis @ np.diag(np.geomspace(1, 100, 8)) @ basis.T)
+
+    def quadratic(x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x @ matrix @ x
+
+    start = rng.normal(size=8).tolist()
+    first = float(quadratic(torch.tensor(start, dtype=torch.float64)))
+    for name, steps in (("cg", 24), ("cg-hs", 24), ("newton-cg", 4)):
+        found, _ = descend(name, quadratic, start, steps)
+        assert float(quadratic(found)) < 1e-8 * first, name
+
+
+@pytest.mark.parametrize("name", SEARCHING)
+def test_logistic_regression_as_scipy_solves_it(name: str) -> None:
+    torch.manual_seed(0)
+    x, truth = torch.randn(200, 5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
+    y = (x @ truth + torch.randn(200, dtype=torch.float64) > 0).double()
+
+    def loss(w: torch.Tensor) -> torch.Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(x @ w, y) + 0.005 * w @ w
+
+    def both(w: np.ndarray) -> tuple[float, np.ndarray]:
+        at = torch.tensor(w, requires_grad=True)
+        value = loss(at)
+        value.backward()
+        assert at.grad is not None
+        return float(value), at.grad.numpy()
+
+    theirs = optimize.minimize(both, np.zeros(5), jac=True, method="BFGS", options={"gtol": 1e-9})
+    found, _ = descend(name, loss, [0.0] * 5, 30 if name.startswith("cg") else 8)
+    np.testing.assert_allclose(found.numpy(), theirs.x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [1e-6, 0.01, 1.0, 50.0])
+def test_the_step_found_satisfies_the_strong_wolfe_conditions(first: float) -> None:
+    """On functions that are hard for line searches: Moré and Thuente 1994, (5.1) to (5.3)."""
+    functions = [
+        lambda t: -t / (t * t + 2),
+        lambda t: (t + 0.004) ** 5 - 2 * (t + 0.004) ** 4,
+        lambda t: (1 - t if t <= 0.99 else t - 1 if t >= 1.01 else 50 * (t - 1) ** 2 + 0.005)
+        + 2 * 0.99 / (39 * np.pi) * np.sin(39 * np.pi / 2 * t),
+    ]
+    for f in functions:
+        def at(t: float, f=f) -> tuple[float, float]:  # type: ignore[no-untyped-def]
+            return float(f(t)), float((f(t + 1e-7) - f(t - 1e-7)) / 2e-7)
+
+        loss, slope = at(0.0)
+        found = strong_wolfe(at, loss, slope, first, 1e-4, 0.1)
+        assert found.loss <= loss + 1e-4 * found.step * slope + 1e-12
+        assert abs(found.slope) <= 0.1 * abs(slope) + 1e-6
+
+
+def test_a_product_is_the_hessians_column() -> None:
+    torch.manual_seed(0)
+    network, x, y = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), torch.randn(6, 3).double(), torch.randn(6, 2)
+    parameters = list(network.parameters())
+    evaluation = Evaluation([lambda: (network(x) - y).square().mean()], parameters)
+    sizes = [p.numel() for p in parameters]
+
+    def of_vector(flat: torch.Tensor) -> torch.Tensor:
+        named = {name: piece.view(p.shape) for (name, p), piece in zip(network.named_parameters(), flat.split(sizes))}
+        return (torch.func.functional_call(network, named, (x,)) - y).square().mean()
+
+    hessian = torch.autograd.functional.hessian(of_vector, torch.cat([p.detach().reshape(-1) for p in parameters]))
+    v = torch.randn(sum(sizes)).double()
+    made = evaluation.product([piece.view(p.shape) for piece, p in zip(v.split(sizes), parameters)])
+    torch.testing.assert_close(torch.cat([each.reshape(-1) for each in made]), hessian @ v)
+
+
+def test_every_evaluation_of_a_step_draws_the_same_dropout() -> None:
+    network = nn.Sequential(nn.Linear(50, 50), nn.Dropout(0.5), nn.Linear(50, 1))
+    x = torch.randn(9, 50)
+    evaluation = Evaluation([lambda: network(x).square().mean()], list(network.parameters()))
+    state = torch.get_rng_state()
+    assert torch.equal(evaluation(), evaluation())
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", SEARCHING)
+def test_resumed_to_the_same_bits(name: str) -> None:
+    x, y = torch.randn(40, 6), torch.randint(3, (40,))
+
+    def steps(net: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+        for _ in range(count):
+            parts = [lambda: nn.functional.cross_entropy(net(x), y)]
+            optimizer.step(Evaluation(parts, list(net.parameters())))
+
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, 3))
+    two = copy.deepcopy(one)
+    options = Train(optimizer=name, lr=1.0)  # type: ignore[arg-type]
+    steps(one, optimizers.build(one, options), 6)
+    half = optimizers.build(two, options)
+    steps(two, half, 3)
+    buffer = io.BytesIO()
+    torch.save(half.state_dict(), buffer)
+    again = optimizers.build(two, options)
+    again.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
+    steps(two, again, 3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters()))
+
+
+def test_wrong_use_says_how() -> None:
+    p = [nn.Parameter(torch.ones(2))]
+    with pytest.raises(UsageError, match="closure"):
+        ConjugateGradient(p).step()
+    with pytest.raises(UsageError, match="Evaluation"):
+        NewtonCG(p).step(lambda: p[0].sum())
+    with pytest.raises(UsageError, match="fletcher"):
+        ConjugateGradient(p, beta="fletcher")
+    with pytest.raises(UsageError, match="2 groups"):
+        ConjugateGradient([{"params": p}, {"params": [nn.Parameter(torch.ones(1))]}])
+
+
+# ---- from a recipe
+
+SMALL = {
+    "data.source": "digits", "data.limit": 200, "network.name": "stack", "network.arguments": {"layers": ["dense=16", "tanh"]},
+    "watch.enabled": False, "train.epochs": 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FULL_BATCH)
+def test_a_recipe_takes_the_whole_training_part_and_the_loss_falls(name: str, tmp_path: Path) -> None:
+    run = workbench.train(from_dict({}, SMALL | {"train.optimizer": name}), folder=tmp_path)
+    _, losses = run.files.reader().series("loss")
+    assert len(losses) == 8
+    if name != "rprop":
+        assert all(after <= before for before, after in zip(losses, losses[1:]))
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_accumulated_pieces_are_the_whole(tmp_path: Path) -> None:
+    settings = SMALL | {"train.optimizer": "cg", "data.limit": 150, "data.validation": 0, "data.test": 0}
+    one = workbench.train(from_dict({}, settings), folder=tmp_path)
+    many = workbench.train(from_dict({}, settings | {"train.batch_size": 50, "train.accumulate": 3}), folder=tmp_path)
+    (_, first), (_, second) = (run.files.reader().series("loss") for run in (one, many))
+    np.testing.assert_allclose(first, second, rtol=2e-2)
+    assert len(first) == len(second) == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"train.batch_size": 20}, "whole training part"), ({"train.lr": "range-test"}, "range-test"),
+        ({"train.weight_decay": 0.1}, "weight_decay"), ({"train.clip": 1.0}, "line search"),
+        ({"train.precision": "bf16"}, "fp32"), ({"train.l1": 0.1}, "line search"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_contradicts_stops_before_training(changes: dict[str, object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=says):
+        workbench.train(from_dict({}, SMALL | {"train.optimizer": "cg"} | changes), folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mini_batches_are_taken_when_told(tmp_path: Path) -> None:
+    told = {"train.optimizer": "rprop", "train.batch_size": 20, "train.mini_batches": True, "train.epochs": 1}
+    assert workbench.train(from_dict({}, SMALL | told), folder=tmp_path).metrics
