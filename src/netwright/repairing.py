@@ -37,14 +37,14 @@ EXAMPLES = 60_000  # of a recipe's training part, at most, in memory for the cop
 # Kinds of change that a recipe can say; the others are for networks and scripts of one's own.
 IN_RECIPES = (
     "learning-rate", "optimizer", "batch-size", "epochs", "weight-decay", "dropout", "clip", "warm-up", "loss",
-    "balance-classes", "width", "depth",
+    "balance-classes", "width", "depth", "standardize-inputs", "activation", "norm", "group-norm", "initialization",
 )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Repaired:
     """``diagnosis`` of the training as it was, the ``ledger`` of what was tried, and the repaired ``network``, trained;
-    ``run`` where a recipe was repaired."""
+    ``run``: of the repaired recipe, where one was repaired."""
 
     diagnosis: Diagnosis
     ledger: mending.Ledger
@@ -141,20 +141,42 @@ def diagnose(replica: Replica, optimizer: torch.optim.Optimizer, network: nn.Mod
     return judge_and_confirm(observations, Laboratory(replica), seconds=seconds)
 
 
+def repair_run(
+    run: workbench.Run, *, folder: Path | str = runs.DEFAULT_FOLDER, seconds: float = SECONDS
+) -> Repaired | None:
+    """Repair a run by what was found in it, and train the repaired recipe into a new one; None where nothing was found.
+
+    A run that was not watched to its end is diagnosed anew, as `repair_recipe` does it.
+    """
+    diagnosis = run.diagnosis if run.files.current().get("finished") else None
+    if diagnosis is not None and not any(finding.severity != "note" for finding in diagnosis.findings):
+        return None
+    return repair_recipe(
+        run.files.requested(), folder=folder, seconds=seconds, trust=run.trust, diagnosis=diagnosis, settled=run.recipe
+    )
+
+
 def repair_recipe(
-    recipe: Recipe, *, folder: Path | str = runs.DEFAULT_FOLDER, seconds: float = SECONDS, trust: bool = False
+    recipe: Recipe,
+    *,
+    folder: Path | str = runs.DEFAULT_FOLDER,
+    seconds: float = SECONDS,
+    trust: bool = False,
+    diagnosis: Diagnosis | None = None,
+    settled: Recipe | None = None,
 ) -> Repaired:
-    """Diagnose and repair what a recipe says, then train the repaired recipe into a new run.
+    """Diagnose and repair what a recipe says, then train the repaired recipe into a new run; none where nothing won.
 
     Only changes that a recipe can say are made; others are told in words by the findings. Copies train without
     augmentation and at a constant rate. Data that come in batches of one's own, or several inputs, are refused.
+    ``diagnosis``: what is known already; ``settled``: the resolved recipe, where it was trained before.
     """
     material = open_source(recipe.data)
     if not isinstance(material, Examples) or len(material.preprocess) > 1:
         raise DataError("repair", "batches of one's own or several inputs", "examples with one input")
     with randomness.kept():
         known = sourcing.facts(material, None)
-        resolved = defaults.resolve(recipe, known)
+        resolved = settled or defaults.resolve(recipe, known)
         resolved = override(resolved, sourcing.decided(resolved, material))
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
@@ -174,7 +196,8 @@ def repair_recipe(
             int(settled.train.epochs), task="regression" if known.task == "regression" else "unknown",
         )  # fmt: skip
         began = time.thread_time()
-        diagnosis = diagnose(replica, optimizer, network, DIAGNOSIS * seconds)
+        if diagnosis is None:
+            diagnosis = diagnose(replica, optimizer, network, DIAGNOSIS * seconds)
         left = seconds - (time.thread_time() - began)
         mended = mending.mend(replica, diagnosis.findings, seconds=left, allowed=IN_RECIPES)
     changed = dict(flat(settled))
@@ -182,6 +205,8 @@ def repair_recipe(
     for part in mended.ledger.changes:
         keys |= wording.recipe_change(part, changed | keys)
     ledger = _with(mended.ledger, keys)
+    if not keys:
+        return Repaired(diagnosis, ledger, mended.network, mended.replica)
     run = workbench.train(override(recipe, keys), folder=folder, trust=trust)
     return Repaired(diagnosis, ledger, run.network, mended.replica, run)
 
@@ -206,7 +231,9 @@ def _gathered(recipe: Recipe, material: Examples, part: str, place: torch.device
 def lines(diagnosis: Diagnosis, ledger: mending.Ledger) -> list[str]:
     """The repair in words: what is wrong, what was changed, the proof, what it cost."""
     told = [finding for finding in diagnosis.findings if finding.severity != "note"]
-    said = [f"{finding.code}: {finding.cause}" for finding in told] or ["nothing wrong was found"]
+    if not told:
+        return ["nothing wrong was found, and nothing was changed"]
+    said = [f"{finding.code}: {finding.cause}" for finding in told]
     said += [f"  changed: {words}" for words in ledger.words] or [
         "  nothing was changed: no remedy won beyond the noise"
     ]

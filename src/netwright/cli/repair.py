@@ -33,20 +33,37 @@ def repair(
     """
     if not seconds > 0:
         raise UsageError("netwright repair --seconds", f"{seconds:g}", "more than 0", "--seconds 60")
-    recipe = load(subject) if is_recipe(subject) else runs.RunDirectory(runs.find(subject, out)).requested()
-    from netwright.repairing import lines, repair_recipe
+    directory = None if is_recipe(subject) else runs.find(subject, out)
+    recipe = load(subject) if directory is None else None
+    from netwright.repairing import lines, repair_recipe, repair_run
+    from netwright.workbench import Run
 
-    repaired = repair_recipe(recipe, folder=out, seconds=seconds, trust=trust)
+    if directory is None:
+        repaired = repair_recipe(recipe, folder=out, seconds=seconds, trust=trust)  # type: ignore[arg-type]
+    else:
+        found = repair_run(Run(directory, trust=trust), folder=out, seconds=seconds)
+        if found is None:
+            return _nothing_found(directory, json)
+        repaired = found
     if json:
         printing.document(repaired.to_dict())
         return 0
     for said in lines(repaired.diagnosis, repaired.ledger):
         printing.line(said)
     _show_ledger(repaired.ledger)
-    if repaired.ledger.recipe:
-        printing.line("changed keys: " + ", ".join(f"{key}={value}" for key, value in repaired.ledger.recipe.items()))
     if repaired.run is not None:
-        printing.line(str(repaired.run.directory))
+        keys = " ".join(f"{key}={value}" for key, value in repaired.ledger.recipe.items())
+        printing.line(f"{repaired.run.directory}: trained with {keys}")
+        if directory is not None:
+            printing.line(f"netwright compare {directory.name} {repaired.run.directory.name}")
+    return 0
+
+
+def _nothing_found(directory: Path, json: bool) -> int:
+    if json:
+        printing.document({"findings": [], "ledger": None, "run": str(directory)})
+    else:
+        printing.line(f"{directory}: nothing wrong was found, and nothing was changed")
     return 0
 
 

@@ -325,9 +325,10 @@ def _finished(replica: Replica, work: _Work, began: float) -> Mended:
         replay = repaired.replay()
         if replay.score is not None and (before.score is None or replay.score > before.score):
             chosen, network, after, kept = work.current, repaired.network, replay, work.kept
+    together = wording.together(kept)
     ledger = Ledger(
-        steps=tuple(work.steps), changes=tuple(kept), words=tuple(wording.in_words(part) for part in kept),
-        recipe={key: value for part in kept for key, value in wording.recipe_change(part).items()},
+        steps=tuple(work.steps), changes=tuple(together), words=tuple(wording.in_words(part) for part in together),
+        recipe={key: value for part in together for key, value in wording.recipe_change(part).items()},
         before=before.score, after=after.score, measure=after.measure, seconds=time.thread_time() - began,
     )  # fmt: skip
     return Mended(chosen, network, ledger)

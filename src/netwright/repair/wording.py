@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from netwright.observations.experiments import Change
+
+FACTORS = ("learning-rate", "batch-size", "epochs")  # changed by numbers that multiply
 
 
 def in_words(change: Change) -> str:
@@ -73,6 +78,22 @@ _FIXED = {
 }
 
 
+def together(changes: Iterable[Change]) -> list[Change]:
+    """The changes with factors of the same thing multiplied, in the place of the first."""
+    found: list[Change] = []
+    for change in changes:
+        places = (
+            place for place, known in enumerate(found) if (known.kind, known.layer) == (change.kind, change.layer)
+        )
+        place = next(places, None)
+        factors = change.kind in FACTORS and isinstance(change.value, int | float)
+        if place is not None and factors and isinstance(found[place].value, int | float):
+            found[place] = msgspec.structs.replace(change, value=found[place].value * change.value)
+        else:
+            found.append(change)
+    return found
+
+
 def recipe_change(change: Change, recipe: dict[str, Any] | None = None) -> dict[str, Any]:
     """The change as keys of a recipe; empty where no key says it. Factors need ``recipe``, the resolved values by key
     (``train.lr``, ``train.batch_size``, ``train.epochs``)."""
@@ -96,6 +117,14 @@ def recipe_change(change: Change, recipe: dict[str, Any] | None = None) -> dict[
             return {"network.dropout": float(value or 0.0)}
         case "standardize-inputs":
             return {"data.normalize": True}
+        case "activation" if not change.layer:
+            return {"network.activation": value}
+        case "norm":
+            return {"network.norm": value or "batch"}
+        case "group-norm":
+            return {"network.norm": "group"}
+        case "initialization":
+            return {"network.init": "he" if value in (None, "auto") else value}
         case "clip":
             return {"train.clip": float(value or 1.0)}
         case "balance-classes":
