@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -74,11 +75,14 @@ def bench(
     ``operators``: milliseconds of each operator too. The picture lies in ``RUN/exports/bench.svg``. Raises
     ``UsageError`` where a file is of other weights than the run has now.
     """
-    if threads < 1 or not batches or min(batches) < 1:
-        raise UsageError("bench", f"threads {threads}, batches {tuple(batches)}", "at least 1")
+    exporting.require_threads(threads)
+    if not batches or min(batches) < 1:
+        raise UsageError("--batches", ",".join(map(str, batches)) or "none", "at least 1 each", "--batches 1,8,32")
+    if not 0 < seconds < math.inf:
+        raise UsageError("--seconds", f"{seconds:g}", "more than 0", "--seconds 5")
     asked, left_out = _asked(runtimes)
     run = run if isinstance(run, Run) else workbench.load(run, folder=folder, trust=trust)
-    files.require_place(run.directory / exporting.EXPORTS)
+    files.require_place(run.directory / exporting.EXPORTS, f"a copy of {run.directory} in a place of your own")
     real = exporting.real_examples(run, inputs, max(batches))
     taken = packages.prepared(run.inputs.inputs, real.raws)
     calibration = packages.prepared(run.inputs.inputs, real.calibration)
@@ -117,7 +121,7 @@ def _asked(runtimes: Sequence[str] | str) -> tuple[list[Wanted], dict[str, str]]
                 left_out[target.name] = str(MissingExtraError(target.name, extra=target.extra))
         return [Wanted(target, "float32") for target in targets if target.name not in left_out], left_out
     words = [runtimes] if isinstance(runtimes, str) else list(runtimes)
-    found = [wanted({"onnxruntime": "onnx"}.get(word, word)) for word in words if word != TORCH]
+    found = [wanted(exporting.RUNTIMES.get(word, word)) for word in words if word != TORCH]
     for each in found:
         if each.target.name == "mace":
             raise UsageError("--runtimes", "mace", "a runtime that is here: MACE has no package", "onnx")
@@ -129,7 +133,7 @@ def _file(run: Run, made: Package, asked: Wanted, beside: Path, calibration: Seq
     there = exporting.kept(run, asked)
     if there is not None:
         return there
-    exporting.refuse(asked, asked.target.lacking(made.graph))
+    exporting.refuse(asked, made.graph)
     place = beside / str(asked)
     place.mkdir()
     return asked.target.write(

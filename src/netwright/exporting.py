@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +27,9 @@ from netwright.export import timing
 from netwright.export.comparing import Difference, difference, first_difference
 from netwright.export.mace import NOT_RUN
 from netwright.export.package import Inside, Package
-from netwright.export.target import Array, Lack, Precision, Session
-from netwright.export.targets import TARGETS, Wanted, require, wanted
+from netwright.export.target import Array, Precision, Session
+from netwright.export.targets import TARGETS, Wanted, missing, require, wanted
+from netwright.graph.structure import Graph
 from netwright.preprocess import InputFile
 from netwright.records import ExportResult, Latency
 from netwright.workbench import Run
@@ -39,6 +42,7 @@ BATCH = 32
 MAX_DROP = 1.0  # percentage points of right labels that a file of lower precision may lose
 MOST_NAMED = 12  # operators in an error
 EXPORTS = "exports"
+HERE = "--to FOLDER"  # where another place is the way out
 KEPT = "export.json"
 
 
@@ -78,24 +82,26 @@ def export(
     """
     asked = wanted(target)
     require(asked.target)
-    if not seconds > 0:
-        raise UsageError("--seconds", str(seconds), "more than 0", "--seconds 30")
+    if not 0 < seconds < math.inf:
+        raise UsageError("--seconds", f"{seconds:g}", "more than 0", "--seconds 30")
+    if not abs(max_drop) <= 100:
+        raise UsageError("--max-drop", f"{max_drop:g}", "points of right labels, at most 100", "--max-drop 1")
     run = run if isinstance(run, Run) else workbench.load(run, folder=folder, trust=trust)
     place = Path(to) if to is not None else run.directory / EXPORTS
-    files.require_place(place)
+    files.require_place(place, HERE)
     _require_own(place / str(asked))
     network = run.network
     real = real_examples(run, inputs, examples)
     made, expected = _package(run, network, real, asked, inside)
-    refuse(asked, asked.target.lacking(made.graph))
+    refuse(asked, made.graph)
     beside = place / f".{asked}.{os.getpid()}"
-    with files.explained(place, "--to FOLDER"):
+    with files.explained(place, HERE):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
     try:
-        path = asked.target.write(made, beside)
+        path = _written(asked, made, beside)
         compared, right = _compared(asked, made, expected, path, real, seconds, run.inputs, max_drop)
-        result = _result(asked, run, beside, path, compared, right, inside)
+        result = _result(asked, made, run, beside, path, compared, right, inside)
         _keep(run, made, asked, beside, place / str(asked), path, result)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -110,20 +116,37 @@ def _require_own(folder: Path, written: Collection[str] | None = None) -> None:
     foreign = held if KEPT not in held else held - set(held if written is None else written)
     if foreign:
         named = ", ".join(sorted(foreign)[:MOST_NAMED])
-        raise UsageError(
-            str(folder), f"files that are no part of an export: {named}", "a place for it alone", "--to FOLDER"
-        )
+        raise UsageError(str(folder), f"files that are no part of an export: {named}", "a place for it alone", HERE)
 
 
-def refuse(asked: Wanted, lacks: Sequence[Lack]) -> None:
+def refuse(asked: Wanted, graph: Graph) -> None:
     """Raises ``NetworkError`` that names every operator which the target lacks, with its layer."""
+    lacks = asked.target.lacking(graph)
     if lacks:
         named = "; ".join(f"{each.layer}: {each.kind} ({each.reason})" for each in lacks[:MOST_NAMED])
         more = f"; and {len(lacks) - MOST_NAMED} more" if len(lacks) > MOST_NAMED else ""
-        others = ", ".join(name for name in TARGETS if name != asked.target.name)
         raise NetworkError(
-            f"export {asked}", named + more, "operators that the target has", f"another target: {others}"
-        )
+            f"export {asked}", named + more, "operators that the target has",
+            elsewhere(asked, graph) or f"another layer in the place of {lacks[0].layer}: every target lacks it",
+        )  # fmt: skip
+
+
+def elsewhere(asked: Wanted, graph: Graph) -> str:
+    """The other targets that have every operator of the network and are installed; empty where there are none."""
+    others = [
+        target.name for target in TARGETS.values()
+        if target.name != asked.target.name and not missing(target) and not target.lacking(graph)
+    ]  # fmt: skip
+    return f"another target: {', '.join(others)}" if others else ""
+
+
+def _written(asked: Wanted, made: Package, folder: Path) -> Path:
+    """The main file. What a converter does not take, others may."""
+    try:
+        return asked.target.write(made, folder)
+    except NetworkError as error:
+        hint = error.suggestion or elsewhere(asked, made.graph) or "other layers there"
+        raise NetworkError(error.where, error.got, error.expected, hint) from error
 
 
 # ------------------------------------------------------------------------------------- real examples
@@ -136,7 +159,7 @@ def real_examples(run: Run, inputs: Any = None, count: int = EXAMPLES) -> Real:
     examples.
     """
     if count < 1:
-        raise UsageError("examples", str(count), "at least 1")
+        raise UsageError("--examples", str(count), "at least 1", f"--examples {EXAMPLES}")
     if inputs is not None:
         from netwright.predicting import Predictor
 
@@ -213,11 +236,20 @@ def _compared(
 ) -> tuple[Difference, tuple[float, float] | None]:  # fmt: skip
     """The file's outputs against PyTorch's. Raises ``GateError`` where they are not what the precision allows."""
     session = asked.target.open(path, 1)
-    got = _run(session, made.inputs, seconds)
+    try:
+        got = _run(session, made.inputs, seconds)
+    except NetwrightError:
+        raise
+    except Exception as error:  # of any runtime
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        got_it = f"a file that {asked.target.runtime} does not run on real inputs ({said})"
+        raise GateError(f"export {asked}", got_it, "outputs", elsewhere(asked, made.graph)) from error
     count = len(got)
     expected = expected[:count]
     if got.size != expected.size:
-        raise GateError(f"export {asked}", f"outputs of shape {got.shape}", str(expected.shape), _elsewhere(asked))
+        raise GateError(
+            f"export {asked}", f"outputs of shape {got.shape}", str(expected.shape), elsewhere(asked, made.graph)
+        )
     got = got.reshape(expected.shape)
     labelled = about.task == "classification" and expected.ndim == 2
     found = difference(expected, got, labels=labelled)
@@ -264,7 +296,7 @@ def _require_equal(
     raise GateError(
         f"export {asked}: {first or 'no single layer: rounding adds up'}",
         f"outputs that differ by {found.largest:.3g} ({_labels(found)}) on {found.inputs} real inputs",
-        f"at most {found.tolerance:.3g}, and equal labels", _elsewhere(asked),
+        f"at most {found.tolerance:.3g}, and equal labels", _way_out(asked, made, example, expected[worst]),
     )  # fmt: skip
 
 
@@ -274,21 +306,34 @@ def _labels(found: Difference) -> str:
 
 def _require_near(asked: Wanted, found: Difference, right: tuple[float, float] | None, max_drop: float) -> None:
     kept = right if right is not None else None if found.labels_equal is None else (1.0, found.labels_equal)
-    if kept is not None and 100 * (kept[0] - kept[1]) > max_drop:
+    lost = 0.0 if kept is None else round(100 * (kept[0] - kept[1]), 6)
+    if kept is not None and lost > max_drop:
         what = "right labels" if right is not None else "labels that are PyTorch's"
         raise GateError(
             f"export {asked}", f"{100 * kept[1]:.2f} % {what} instead of {100 * kept[0]:.2f} %",
-            f"a loss of at most {max_drop:g} points", f"--max-drop, or {asked.target.name} without {asked.precision}",
+            f"a loss of at most {max_drop:g} points", f"--max-drop {lost:.3g}, or the float file: {asked.target.name}",
         )  # fmt: skip
 
 
-def _elsewhere(asked: Wanted) -> str:
-    return "another target: " + ", ".join(name for name in TARGETS if name != asked.target.name)
+def _way_out(asked: Wanted, made: Package, example: Sequence[Array], expected: Array) -> str:
+    """What helps where a file differs: another target only if not all of them would differ alike, since all trace."""
+    taken = [torch.from_numpy(each) for each in example]
+    with packages.traceable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one, other = made.network(*taken), made.network(*taken)
+        if not torch.allclose(one, other, equal_nan=True):
+            return "a network without random numbers in evaluation: it answers otherwise at each call"
+        if not torch.allclose(one[0], torch.from_numpy(expected), rtol=1e-3, atol=1e-4, equal_nan=True):
+            return "a network whose answer for an example does not depend on the others of its batch"
+        traced = torch.jit.trace(made.network, made.example(len(taken[0])), check_trace=False)
+        if not torch.allclose(traced(*taken), one, rtol=1e-3, atol=1e-4, equal_nan=True):
+            return "torch.where in the place of branches on values: a file has one way for all inputs"
+    return elsewhere(asked, made.graph)
 
 
 def _result(
-    asked: Wanted, run: Run, beside: Path, path: Path, compared: Difference, right: tuple[float, float] | None,
-    inside: bool,
+    asked: Wanted, made: Package, run: Run, beside: Path, path: Path, compared: Difference,
+    right: tuple[float, float] | None, inside: bool,
 ) -> ExportResult:  # fmt: skip
     exact = asked.precision == "float32"
     return ExportResult(
@@ -297,7 +342,7 @@ def _result(
         inputs=compared.inputs, runtime=asked.target.runtime, precision=asked.precision,
         preprocessing="inside" if inside else "beside", tolerance=compared.tolerance if exact else None,
         agrees=compared.agrees, right=right, weights_sha256=weights_digest(run),
-        runtime_bytes=asked.target.library_bytes(), notes=_notes(asked, run),
+        runtime_bytes=asked.target.library_bytes(), notes=(*made.notes, *_notes(asked, run)),
     )  # fmt: skip
 
 
@@ -317,7 +362,7 @@ def weights_digest(run: Run) -> str:
 def _keep(run: Run, made: Package, asked: Wanted, beside: Path, target: Path, path: Path, result: ExportResult) -> None:
     """The finished folder in place of the one of before, by one rename."""
     name, text = asked.target.snippet(made, path.name)
-    with files.explained(target, "--to FOLDER"):
+    with files.explained(target, HERE):
         (beside / name).write_text(text, encoding="utf-8")
         (beside / "preprocess.json").write_text(run.inputs.to_json(indent=2) + "\n", encoding="utf-8")
         (beside / KEPT).write_text(result.to_json(indent=2) + "\n", encoding="utf-8")
@@ -442,7 +487,7 @@ def opened(made: Package, runtime: str, place: Path, threads: int, batch: int) -
 
         return eager
     asked = Wanted(TARGETS[RUNTIMES[runtime_of(runtime)]], made.precision)
-    refuse(asked, asked.target.lacking(made.graph))
+    refuse(asked, made.graph)
     session = asked.target.open(asked.target.write(made, place), threads)
     session.run(*taken)
     return lambda: session.run(*taken)

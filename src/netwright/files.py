@@ -85,11 +85,11 @@ def remove_leftovers(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def require_place(folder: Path) -> None:
+def require_place(folder: Path, hint: str = ELSEWHERE) -> None:
     """Stop where a folder cannot be made or written; nothing is left there. Seen by trying: permissions do not tell."""
     import tempfile
 
-    with explained(folder):
+    with explained(folder, hint):
         whole = Path(os.path.abspath(folder))  # noqa: PTH100 - a part may be missing, and a .. must not lead out of here
         there = _nearest(whole)
         tried = Path(tempfile.mkdtemp(prefix=".netwright-", dir=there))

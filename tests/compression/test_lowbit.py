@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compression_law import context, holds
-from netwright.compression import passes, ranges
+from netwright.compression import passes
 from netwright.errors import DataError, UsageError
-from netwright.nn import bitcount, lowbit, weights
+from netwright.nn import bitcount, lowbit, ranges, weights
 
 
 def dense() -> nn.Module:

@@ -22,10 +22,16 @@ def bench(
     *,
     runtimes: Annotated[
         str,
-        option("all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript", metavar="NAMES"),
+        option(
+            "all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript",
+            metavar="NAMES",
+            name=("--runtimes", "--runtime"),
+        ),
     ] = "all",
     threads: Annotated[int, option("of each runtime, kept on as many processors; 1", metavar="N")] = 1,
-    batches: Annotated[str, option("sizes joined by commas; 1,8,32", metavar="SIZES")] = "1,8,32",
+    batches: Annotated[
+        str, option("sizes joined by commas; 1,8,32", metavar="SIZES", name=("--batches", "--batch"))
+    ] = "1,8,32",
     seconds: Annotated[float, option("for all runtimes at one batch size; 5", metavar="S")] = 5.0,
     inputs: Annotated[
         Path | None, option("run these instead of the run's validation data", metavar="FILE|FOLDER")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from netwright.cli import printing
 from netwright.cli.options import Json, Out, Trust, option
-from netwright.errors import UsageError
+from netwright.errors import StoppedError, UsageError
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -47,12 +48,17 @@ def export(
     for each in targets:  # before minutes are spent on the first
         require(wanted(each).target)
     opened = workbench.load(run, folder=out, trust=trust)
-    results = [
-        written(
-            opened, each, inside=inside, inputs=inputs, examples=examples, seconds=seconds, max_drop=max_drop, to=to
-        )
-        for each in targets
-    ]
+    results: list[ExportResult] = []
+    for each in targets:
+        try:
+            made = written(
+                opened, each, inside=inside, inputs=inputs, examples=examples, seconds=seconds, max_drop=max_drop, to=to
+            )
+        except KeyboardInterrupt as stop:
+            done = f"; written by then: {', '.join(result.path for result in results)}" if results else ""
+            rest = shlex.join(["netwright", "export", str(opened.directory), *targets[len(results) :]])
+            raise StoppedError(f"export {each}", f"Ctrl-C; nothing of it was written{done}", "", rest) from stop
+        results.append(made)
     if json:
         printing.document({"run": str(opened.directory), "exports": [result.to_dict() for result in results]})
         return 0

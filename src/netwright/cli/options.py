@@ -22,7 +22,9 @@ RECIPE = Group("Recipe", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
 
 
-def option(text: str, *, name: str | None = None, metavar: str | None = None, group: Group | None = None) -> Parameter:
+def option(
+    text: str, *, name: str | tuple[str, ...] | None = None, metavar: str | None = None, group: Group | None = None
+) -> Parameter:
     """An option that is given or not; no ``--no-…`` form, no default in the help."""
     more: dict[str, Any] = {} if group is None else {"group": group}
     return Parameter(name=name, help=text, metavar=metavar, negative="", show_default=False, show_choices=False, **more)

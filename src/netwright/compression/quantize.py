@@ -14,10 +14,10 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from netwright.compression import ranges
 from netwright.compression.passes import Changed, Context, EpochsOrNone, PassOptions, call
 from netwright.compression.placing import attempted, chosen, computed, counted, in_order, not_free
 from netwright.errors import UsageError
+from netwright.nn import ranges
 from netwright.nn.lowbit import QuantizedConv1d, QuantizedConv2d, QuantizedLinear, geometry_of
 from netwright.nn.surgery import operate
 from netwright.records import Surgery

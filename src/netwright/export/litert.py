@@ -72,7 +72,7 @@ def convert(package: Package, path: Path) -> None:
             litert_torch.convert(package.network, package.example(1)).export(str(path))
         except Exception as error:  # of any of four libraries
             text = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise NetworkError("litert-torch", text[:200], "a network that it converts", "another target") from error
+            raise NetworkError("litert-torch", text[:200], "a network that it converts") from error
 
 
 def quantize(plain: Path, path: Path, package: Package) -> None:

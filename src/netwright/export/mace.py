@@ -51,7 +51,7 @@ def lacking(graph: Graph) -> list[Lack]:
 def write(package: Package, folder: Path) -> Path:
     if len(package.inputs) > 1 or package.inputs[0].ndim not in (2, 4) or package.inputs[0].dtype.kind != "f":
         shapes = ", ".join(f"{each.dtype} {each.shape[1:]}" for each in package.inputs)
-        raise NetworkError("mace", f"inputs {shapes}", "one input of float pictures (C, H, W) or features", "onnx")
+        raise NetworkError("mace", f"inputs {shapes}", "one input of float pictures (C, H, W) or features")
     import onnx
 
     path = folder / "model.onnx"
@@ -66,7 +66,7 @@ def _require_known(model: onnx.ModelProto) -> None:
     """What the graph does not tell: operators that the exporter made of a layer."""
     version = model.opset_import[0].version
     if version > OPSET:
-        raise NetworkError("mace", f"an ONNX file of opset {version}", f"opset {OPSET} or less", "onnx")
+        raise NetworkError("mace", f"an ONNX file of opset {version}", f"opset {OPSET} or less")
     for node in model.graph.node:
         where = node.name.strip("/").rpartition("/")[0].replace("/", ".") or node.name
         if node.op_type not in OPERATORS:
@@ -74,7 +74,6 @@ def _require_known(model: onnx.ModelProto) -> None:
                 where,
                 f"the operator {node.op_type}",
                 "operators of MACE's converter",
-                "another target, or another layer",
             )
         for attribute in node.attribute:
             if attribute.name == "ceil_mode" and attribute.i:

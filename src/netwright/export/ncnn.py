@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ def write(package: Package, folder: Path) -> Path:
 
     examples = package.example(1)
     with tempfile.TemporaryDirectory() as beside:
-        with traceable():
+        with traceable(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             torch.jit.trace(package.network, examples, check_trace=False).save(str(Path(beside) / "model.pt"))
         shapes = ",".join(
             f"[{','.join(map(str, each.shape))}]{TYPES[str(each.dtype).removeprefix('torch.')]}" for each in examples
@@ -49,14 +51,14 @@ def write(package: Package, folder: Path) -> Path:
         try:
             done = subprocess.run(command, cwd=beside, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
-            raise NetworkError("pnnx", f"no end within {SECONDS} s", "a converted network", "another target") from error
+            raise NetworkError("pnnx", f"no end within {SECONDS} s", "a converted network") from error
         param, weights = (Path(beside) / f"model.ncnn.{ending}" for ending in ("param", "bin"))
         if done.returncode or not param.exists():
             said = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-            raise NetworkError("pnnx", said[-1][:200] if said else "nothing", "a converted network", "another target")
+            raise NetworkError("pnnx", said[-1][:200] if said else "nothing", "a converted network")
         left = _left(param.read_text(), done.stdout + done.stderr)
         if left:
-            raise NetworkError("ncnn", f"what pnnx could not convert: {left}", "layers of ncnn", "another target")
+            raise NetworkError("ncnn", f"what pnnx could not convert: {left}", "layers of ncnn")
         (folder / param.name).write_bytes(param.read_bytes())
         (folder / weights.name).write_bytes(weights.read_bytes())
     return folder / "model.ncnn.param"

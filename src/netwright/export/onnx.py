@@ -1,4 +1,4 @@
-"""ONNX files, for ONNX Runtime: float, and int8 by static QDQ, per channel, ranges measured on real examples."""
+"""ONNX files, for ONNX Runtime: float, and int8 (``onnx_int8``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 OPSET = 17
 OUTPUT = "output"
-CALIBRATION_BATCH = 16
 # What the exporter has no operator for, beside what it reports itself.
 MISSING = {
     "istft": "ONNX has no inverse short-time Fourier transform",
@@ -38,10 +37,12 @@ def lacking(graph: Graph) -> list[Lack]:
 def write(package: Package, folder: Path) -> Path:
     path = folder / "model.onnx"
     if package.precision == "int8":
+        from netwright.export.onnx_int8 import quantize
+
         with tempfile.TemporaryDirectory() as beside:
             plain = Path(beside) / "float.onnx"
             convert(package, plain)
-            quantize(plain, path, package)
+            package.notes.append(quantize(plain, path, package))
     else:
         convert(package, path)
     return path
@@ -64,7 +65,7 @@ def convert(package: Package, path: Path, *, opset: int = OPSET, batch: int = 0)
             )  # fmt: skip
         except torch.onnx.errors.OnnxExporterError as error:
             text = str(error).strip().splitlines()[0]
-            raise NetworkError("onnx", text[:200], f"operators of ONNX opset {opset}", "another target") from error
+            raise NetworkError("onnx", text[:200], f"operators of ONNX opset {opset}") from error
     if not batch and not _takes_any_batch(package, path):
         convert(package, path, opset=opset, batch=1)
 
@@ -77,7 +78,7 @@ def _takes_any_batch(package: Package, path: Path) -> bool:
     with torch.no_grad():
         expected = package.network(*map(torch.from_numpy, three)).numpy()
     try:
-        session = Runtime(path, 1)
+        session = Runtime(path, 1, silent=True)
         return all(
             np.allclose(session.run(*(each[:count] for each in three)), expected[:count], rtol=1e-2, atol=1e-3)
             for count in (1, 3)
@@ -86,49 +87,18 @@ def _takes_any_batch(package: Package, path: Path) -> bool:
         return False
 
 
-def quantize(plain: Path, path: Path, package: Package) -> None:
-    """The int8 file of a float one: QDQ, weights per channel, activations by their range on real examples."""
-    from onnxruntime import quantization
-    from onnxruntime.quantization import shape_inference
-
-    size = 1 if _fixed(plain) else CALIBRATION_BATCH
-    whole = len(package.calibration[0]) // size * size
-    batches = iter(
-        {name: each[start : start + size] for name, each in zip(package.names, package.calibration, strict=True)}
-        for start in range(0, whole, size)
-    )
-
-    class Reader(quantization.CalibrationDataReader):
-        def get_next(self) -> Any:
-            return next(batches, None)
-
-    ready = plain.with_name("ready.onnx")
-    with quiet("root"):
-        shape_inference.quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
-        quantization.quantize_static(
-            str(ready), str(path), Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-            calibrate_method=quantization.CalibrationMethod.MinMax, extra_options={"ActivationSymmetric": False},
-        )  # fmt: skip
-
-
-def _fixed(path: Path) -> bool:
-    import onnx
-
-    first = onnx.load(str(path), load_external_data=False).graph.input[0]
-    return not first.type.tensor_type.shape.dim[0].dim_param
-
-
 class Runtime:
     """A file in ONNX Runtime, on the processor."""
 
-    def __init__(self, path: Path, threads: int = 1, *, content: bytes | None = None, plain: bool = False) -> None:
+    def __init__(
+        self, path: Path, threads: int = 1, *, content: bytes | None = None, plain: bool = False, silent: bool = False
+    ) -> None:
         import onnxruntime
 
         self.path, self.threads = path, threads
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads, self._options.inter_op_num_threads = threads, 1
-        self._options.log_severity_level = 3
+        self._options.log_severity_level = 4 if silent else 3
         if plain:
             self._options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(
@@ -148,6 +118,10 @@ class Runtime:
         ]
         return np.concatenate(pieces)
 
+    def outputs(self, names: list[str], *inputs: Array) -> list[Array]:
+        """The outputs of these names, for a batch as it is."""
+        return [np.asarray(each) for each in self._session.run(names, dict(zip(self._names, inputs, strict=True)))]
+
     def intermediates(self, *inputs: Array) -> list[Array]:
         import onnx
 
@@ -157,8 +131,7 @@ class Runtime:
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         inner = Runtime(self.path, 1, content=model.SerializeToString(), plain=True)
         order = [name for node in model.graph.node for name in node.output if name]
-        found = inner._session.run(order, dict(zip(inner._names, inputs, strict=True)))
-        return [np.asarray(value) for value in found]
+        return inner.outputs(order, *inputs)
 
     def operators(self, *inputs: Array) -> dict[str, float]:
         import onnxruntime

@@ -26,7 +26,8 @@ class Package:
     """``network`` takes ``inputs`` by position: in evaluation mode, on the processor, ``float32``, plain weights.
 
     ``inputs``: real examples, (N, …) each, as the file takes them. ``graph``: of one example. ``calibration``: real
-    examples that ranges may be measured on, other ones than ``inputs`` where there are enough.
+    examples that ranges may be measured on, other ones than ``inputs`` where there are enough. ``notes``: what the
+    target has to say of the file that it wrote.
     """
 
     network: nn.Module
@@ -35,6 +36,7 @@ class Package:
     names: tuple[str, ...]
     precision: Precision = "float32"
     calibration: tuple[Array, ...] = ()
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def example(self, batch: int = 1) -> tuple[Tensor, ...]:
         """The first real examples, repeated where there are fewer than ``batch``."""

@@ -36,8 +36,8 @@ def wanted(text: str) -> Wanted:
     target = TARGETS[name]
     precision = precision or "float32"
     if precision not in target.precisions:
-        have = ", ".join(str(Wanted(target, each)) for each in target.precisions)
-        raise UsageError("target", repr(text), have)
+        have = [str(Wanted(target, each)) for each in target.precisions]
+        raise UsageError("target", repr(text), ", ".join(have), have[-1] if precision else have[0])
     return Wanted(target, precision)
 
 

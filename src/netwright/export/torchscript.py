@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,20 +27,33 @@ def write(package: Package, folder: Path) -> Path:
     from netwright.export.package import traceable
 
     path = folder / "model.pt"
-    with traceable():
+    with traceable(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         traced = torch.jit.trace(package.network, package.example(2), check_trace=False)
+        if not _takes_any_batch(traced, package):
+            traced = torch.jit.trace(package.network, package.example(1), check_trace=False)
         torch.jit.freeze(traced.eval()).save(str(path))
     return path
 
 
+def _takes_any_batch(traced: Any, package: Package) -> bool:
+    """Whether three examples run: a size may have become a constant."""
+    try:
+        return len(traced(*package.example(3))) == 3
+    except RuntimeError:
+        return False
+
+
 class Runtime:
-    """A file in PyTorch's own interpreter. The number of threads is the process's; it is set for each call."""
+    """A file in PyTorch's own interpreter; a batch that it does not take goes one by one. The number of threads is the
+    process's; it is set for each call."""
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         import torch
 
         self._torch, self.path, self.threads = torch, path, threads
         self._module = torch.jit.load(str(path), map_location="cpu").eval()
+        self._one_by_one = False
 
     def run(self, *inputs: Array) -> Array:
         torch = self._torch
@@ -48,7 +62,16 @@ class Runtime:
             torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode():
-                return self._module(*map(torch.from_numpy, inputs)).numpy()  # type: ignore[no-any-return]
+                taken = [torch.from_numpy(each) for each in inputs]
+                if not self._one_by_one:
+                    try:
+                        return self._module(*taken).numpy()  # type: ignore[no-any-return]
+                    except RuntimeError:
+                        if len(inputs[0]) == 1:
+                            raise
+                        self._one_by_one = True
+                rows = [self._module(*(each[row : row + 1] for each in taken)) for row in range(len(inputs[0]))]
+                return torch.cat(rows).numpy()  # type: ignore[no-any-return]
         finally:
             if before != self.threads:
                 torch.set_num_threads(before)

@@ -45,7 +45,7 @@ def chosen(seen: Seen, rule: Rule, levels: int = 256) -> tuple[float, float]:
 
     ``percentile``: 0.01 % of the values lie outside, half of it on each side that has any. ``mse``: the least squared
     error of rounding and cutting. ``entropy``: the least Kullback-Leibler divergence of the histogram from its rounded
-    self (Migacz 2017).
+    self (Migacz 2017), over ranges of ``levels`` bins and more.
     """
     if rule == "minmax" or seen.counts is None or seen.high <= seen.low:
         return seen.low, seen.high
@@ -57,9 +57,14 @@ def chosen(seen: Seen, rule: Rule, levels: int = 256) -> tuple[float, float]:
         high = float(values[int((share < 1 - outside).sum().clamp(max=BINS - 1))]) if seen.high > 0 else 0.0
         return min(low, 0.0), max(high, 0.0)
     judged = _squared if rule == "mse" else _divergence
+    if rule == "entropy":  # exact zeros (what a ReLU cut) cost nothing in any range, and would hide all else
+        counts = counts.clone()
+        zero = int(values.abs().argmin())
+        counts[zero] = counts[[near for near in (zero - 1, zero + 1) if 0 <= near < BINS]].mean()
+    first = 1 if rule == "mse" else -(-CANDIDATES * levels // BINS)  # with fewer bins than levels nothing is rounded
     found = min(
         (judged(counts, values, share * seen.low, share * seen.high, levels), -share)
-        for share in (float(step) / CANDIDATES for step in range(1, CANDIDATES + 1))
+        for share in (float(step) / CANDIDATES for step in range(first, CANDIDATES + 1))
     )
     return -found[1] * seen.low, -found[1] * seen.high
 
