@@ -16,7 +16,7 @@ from netwright.errors import NetwrightError
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.experiments import Replay
 from netwright.repair import changes
-from netwright.repair.reference import load, reference
+from netwright.repair.reference import reference
 from netwright.repair.replaying import Copy, steps_of
 from netwright.repair.replica import Replica
 
@@ -92,8 +92,6 @@ class Laboratory:
 
     def run(self, experiment: Experiment, seconds: float = SECONDS) -> Outcome:
         """Run one experiment within ``seconds`` of computing; what hinders it is in ``failed``."""
-        if not experiment.changes:
-            load()
         began = time.thread_time()
         try:
             outcome = self._run(experiment, seconds)

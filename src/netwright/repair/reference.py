@@ -6,25 +6,20 @@ import torch
 
 from netwright.repair.replica import Replica
 from netwright.repair.scoring import kind_of, score
+from netwright.repair.trees import predictions
 
-TRAINED, TESTED, FEATURES, TREES = 2000, 1000, 4096, 50  # about half a second
-
-
-def load() -> None:
-    """Import the learner: a second or two, once in a process, that no training is to pay for."""
-    import sklearn.ensemble  # noqa: F401
+TRAINED, TESTED, FEATURES = 2000, 1000, 4096  # about half a second
 
 
 def reference(replica: Replica) -> float | None:
     """The score of extremely randomised trees (Geurts et al. 2006) on the held-out part, in the copies' measure.
 
     They see every value of an example as a feature, of any scale. None where nothing is held out: trees remember what
-    they were shown. Costs about half a second; the random state is not touched.
+    they were shown. Costs about half a second, and two more for a process of its own where scikit-learn is not
+    imported; the random state is not touched.
     """
     if replica.validation is None:
         return None
-    from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor
-
     (inputs, targets), (held_out, wanted) = _some(replica.train, TRAINED), _some(replica.validation, TESTED)
     good = torch.isfinite(inputs.float()).all(1) & torch.isfinite(targets.reshape(len(targets), -1).float()).all(1)
     inputs, targets = inputs[good][:, :FEATURES], targets[good]
@@ -34,15 +29,13 @@ def reference(replica: Replica) -> float | None:
     per_example = targets.reshape(len(targets), -1)
     one_hot = kind_of(targets, targets, replica.task) == "one-hot"
     whole = bool((targets == targets.round()).all()) and replica.task != "regression" and per_example.max() < 1000
-    settings = {"n_estimators": TREES, "random_state": 0, "n_jobs": 1}
+    learned, asked = inputs.cpu().numpy(), held_out.cpu().numpy()
     if one_hot or (whole and per_example.shape[1] == 1):
         classes = per_example.argmax(1) if one_hot else per_example[:, 0]
         own = (wanted.argmax(-1) if one_hot else wanted.reshape(len(wanted), -1)[:, 0]).cpu().numpy()
-        learner = ExtraTreesClassifier(max_features="sqrt", **settings).fit(inputs.cpu().numpy(), classes.cpu().numpy())
-        return float((learner.predict(held_out.cpu().numpy()) == own).mean())
-    learner = ExtraTreesRegressor(max_features=1.0 if inputs.shape[1] < 64 else "sqrt", **settings)
-    learner.fit(inputs.cpu().numpy(), per_example.cpu().numpy().squeeze())
-    given = torch.as_tensor(learner.predict(held_out.cpu().numpy())).reshape(wanted.shape)
+        return float((predictions(learned, classes.cpu().numpy(), asked, classes=True) == own).mean())
+    told = predictions(learned, per_example.cpu().numpy().squeeze(), asked, classes=False)
+    given = torch.as_tensor(told).reshape(wanted.shape)
     return score(given, wanted.cpu().float(), torch.nn.functional.mse_loss, replica.task).value
 
 
