@@ -82,6 +82,7 @@ ALLOWED: dict[str, set[str]] = {
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
     "repairing": {"*"},
     "replicating": {"*"},
+    "sizing": {"*"},
     "workbench": {"*"},
     "adapters": {"*"},
     "cli": {"*"},

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netwright.checking import Check
     from netwright.inspection.gradients import GradientCheck, GradientRow
     from netwright.observations import DataAudit
+    from netwright.recipe import Recipe
     from netwright.records import Severity
 
 GRADIENTS = Group("With --gradients", sort_key=1)
@@ -37,6 +38,9 @@ def check(
     ] = False,
     locality: Annotated[
         bool, option("also permute the positions of the features: where nothing is lost, a convolution has no use")
+    ] = False,
+    batch_size: Annotated[
+        bool, option("recommend one, from the gradient's noise and memory, checked by three short trainings")
     ] = False,
     fail_on: FailOn = None,
     gradients: Annotated[
@@ -72,6 +76,9 @@ def check(
     The data is audited (bad values, scale, classes, copies between its parts, whether labels have to do with inputs),
     and one batch goes through the untrained network: shapes, loss against what it should be, output against loss.
 
+    With --batch-size a size is recommended: from the gradient noise scale and the memory, checked by short trainings of
+    half, the same and double the size with adapted rates.
+
     With --gradients a network's derivatives are checked instead: every parameter and input is moved up and down, a
     sample of entries each, and the change compared with what autograd says. Points without a derivative, as of a ReLU
     at zero, are told apart from errors. Exits with 3 if a gradient is wrong.
@@ -82,8 +89,14 @@ def check(
     }  # fmt: skip
     if not gradients:
         _refuse("without --gradients", of_gradients, f"netwright check {subject or 'SUBJECT'} --gradients")
+        if batch_size:
+            others = {"--baseline": baseline, "--locality": locality, "--fail-on": fail_on}
+            _refuse("with --batch-size", others, f"netwright check {subject or 'SUBJECT'} --batch-size")
+            return _recommend(subject, set_, trust, json)
         return _check_data(subject, set_, baseline, locality, fail_on, trust, json)
-    of_data = {"--set": set_, "--baseline": baseline, "--locality": locality, "--fail-on": fail_on}
+    of_data = {
+        "--batch-size": batch_size, "--set": set_, "--baseline": baseline, "--locality": locality, "--fail-on": fail_on,
+    }  # fmt: skip
     _refuse("with --gradients", of_data, f"netwright check {subject or 'SUBJECT'} without --gradients")
     if subject is None:
         raise UsageError(
@@ -123,13 +136,24 @@ def _check_data(
     subject: str | None, assignments: list[str] | None, baseline: bool, locality: bool, fail_on: Severity | None,
     trust: bool, json: bool,
 ) -> int:  # fmt: skip
+    recipe = _recipe(subject, assignments)
+    from netwright import checking
+
+    found = checking.check(recipe, baseline=baseline, local=locality, trust=trust)
+    if json:
+        printing.document(found.to_dict())
+    else:
+        _show_data(found)
+    return missed(found.diagnosis, fail_on)
+
+
+def _recipe(subject: str | None, assignments: list[str] | None) -> Recipe:
     if subject is None:
         raise UsageError(
             "netwright check", "nothing to check", "data, a recipe, or a network with --gradients",
             "netwright check digits",
         )  # fmt: skip
     recipe = recipe_of(subject, assignments, None)
-    from netwright import checking
     from netwright.data.opening import BUILT_IN
 
     if subject not in BUILT_IN and not Path(subject).exists():
@@ -138,13 +162,32 @@ def _check_data(
             "netwright check", f"{subject!r}, which does not exist", "data, a recipe, or a network with --gradients",
             near or f"netwright check {subject} --gradients",
         )  # fmt: skip
+    return recipe
 
-    found = checking.check(recipe, baseline=baseline, local=locality, trust=trust)
+
+def _recommend(subject: str | None, assignments: list[str] | None, trust: bool, json: bool) -> int:
+    recipe = _recipe(subject, assignments)
+    from netwright import sizing
+
+    found = sizing.recommend(recipe, trust=trust, said=printing.note)
     if json:
         printing.document(found.to_dict())
-    else:
-        _show_data(found)
-    return missed(found.diagnosis, fail_on)
+        return 0
+    from netwright.reporting import formatting
+
+    columns = ("batch size", "learning rate", "loss", "accuracy", "a run", "memory of a step")
+    table = printing.table(*columns, right=columns)
+    for one in found.trials:
+        table.add_row(*map(printing.cell, (
+            str(one.batch_size), f"{one.lr:.3g}", "did not end" if one.loss is None else f"{one.loss:.4g}",
+            formatting.metric("accuracy", one.accuracy), formatting.duration(one.seconds),
+            formatting.size(one.memory_bytes),
+        )))  # fmt: skip
+    printing.show(table)
+    for line in found.reason:
+        printing.line(line)
+    printing.line(f"recommended: --set train.batch_size={found.batch_size} --set train.lr={found.lr:.3g}")
+    return 0
 
 
 def _show_data(found: Check) -> None:

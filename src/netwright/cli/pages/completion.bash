@@ -182,7 +182,7 @@ _netwright() {
           ;;
         "check")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--set" "--baseline" "--locality" "--fail-on" "--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--set" "--baseline" "--locality" "--batch-size" "--fail-on" "--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do

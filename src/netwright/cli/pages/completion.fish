@@ -134,6 +134,7 @@ complete -c netwright -n '__fish_netwright_using_command check' -l version -d 'D
 complete -c netwright -n '__fish_netwright_using_command check' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
 complete -c netwright -n '__fish_netwright_using_command check' -l baseline -d 'also train a linear model, nearest neighbours and boosted trees: what a network…'
 complete -c netwright -n '__fish_netwright_using_command check' -l locality -d 'also permute the positions of the features: where nothing is lost, a convolutio…'
+complete -c netwright -n '__fish_netwright_using_command check' -l batch-size -d 'recommend one, from the gradient'\''s noise and memory, checked by three short tra…'
 complete -c netwright -n '__fish_netwright_using_command check' -l fail-on -x -a 'note warning error' -d 'exit with 3 if a finding is as severe as this: note, warning or error'
 complete -c netwright -n '__fish_netwright_using_command check' -l gradients -d 'compare autograd with finite differences in double precision'
 complete -c netwright -n '__fish_netwright_using_command check' -l input -r -d 'shape of one input without the batch: 3x224x224, ids=16:int64; once for each in…'

@@ -533,6 +533,7 @@ _netwright() {
             '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
             '--baseline[also train a linear model, nearest neighbours and boosted trees\: what a network…]' \
             '--locality[also permute the positions of the features\: where nothing is lost, a convolutio…]' \
+            '--batch-size[recommend one, from the gradient'\''s noise and memory, checked by three short tra…]' \
             "*--fail-on[exit with 3 if a finding is as severe as this\: note, warning or error]:fail-on:(note warning error)" \
             '--gradients[compare autograd with finite differences in double precision]' \
             '*--input[shape of one input without the batch\: 3x224x224, ids=16\:int64; once for each in…]:input' \
