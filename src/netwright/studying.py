@@ -502,17 +502,13 @@ def _together(study: Study, trust: bool, teller: Teller, which: str) -> None:
                     teller.said(f"A worker ended ({_ending(process.exitcode)}); another takes its place.")
                     spare -= 1
                     start(count + spare)
-            if not crew and (study.recover() or not study.is_over()) and spare and _waiting(study):
+            if not crew and (study.recover() or not study.is_over()) and spare and study._waiting():
                 spare -= 1
                 start(count + spare)
     except BaseException:
         _end_all(list(crew))
         raise
     teller.tell()
-
-
-def _waiting(study: Study) -> bool:
-    return any(each.state.name == "WAITING" for each in study.frozen())
 
 
 def _ending(code: int) -> str:

@@ -108,6 +108,7 @@ class StagedSampler(BaseSampler):
 
     def __init__(self, space: Space, progress: Progress, seed: int = 0) -> None:
         self._space, self._progress, self._seed = space, progress, seed
+        self._memory = Memory(space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return {parameter(each): distribution(each) for each in self._space.searched}
@@ -116,7 +117,7 @@ class StagedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         trials = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
-        known = tried(self._space, trials)
+        known = self._memory.tried(trials)
         draw = random.Random(f"{self._seed} {trial.number}")
         values = stages.propose(self._space, known, self._progress(len(known)), draw)
         if values is None:
@@ -145,14 +146,23 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [each for each in trials if each.number not in again and DUPLICATE not in each.user_attrs]
 
 
-def tried(space: Space, trials: Sequence[FrozenTrial]) -> list[Tried]:
-    """What was asked for, running trials included. A failed trial has no score."""
-    known: list[Tried] = []
-    for each in counted(trials):
+class Memory:
+    """Trials as samplers see them; a finished one is read once, because it does not change."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._finished: dict[int, Tried] = {}
+
+    def tried(self, trials: Sequence[FrozenTrial]) -> list[Tried]:
+        """What was asked for, running trials included. A failed trial has no score."""
+        return [self._finished.get(each.number) or self._read(each) for each in counted(trials)]
+
+    def _read(self, each: FrozenTrial) -> Tried:
         parameters = each.params or each.system_attrs.get("fixed_params", {})
-        score = score_of(each)
-        known.append(Tried(to_values(space, parameters), score, each.state == TrialState.COMPLETE))
-    return known
+        seen = Tried(to_values(self._space, parameters), score_of(each), each.state == TrialState.COMPLETE)
+        if each.state.is_finished():
+            self._finished[each.number] = seen
+        return seen
 
 
 def score_of(trial: FrozenTrial) -> float | None:
@@ -201,8 +211,14 @@ def grid(space: Space) -> dict[str, list[Any]]:
     return found
 
 
+def rungs(epochs: int) -> list[int]:
+    """The epochs after which trials are compared: 1/9, 1/3 of all, and before their end."""
+    first = max(1, epochs // RUNGS)
+    return [first * REDUCTION**power for power in range(20) if first * REDUCTION**power < epochs]
+
+
 def pruner(epochs: int, enabled: bool = True) -> BasePruner:
     """Successive halving on epochs (asynchronous, Optuna's): after 1/9, 1/3, … of them the best third goes on."""
     if not enabled or epochs < 2:
         return NopPruner()
-    return SuccessiveHalvingPruner(min_resource=max(1, epochs // RUNGS), reduction_factor=REDUCTION)
+    return SuccessiveHalvingPruner(min_resource=rungs(epochs)[0], reduction_factor=REDUCTION)

@@ -30,6 +30,7 @@ from netwright.tuning.storage import Said, Storage
 
 VERSION = 1
 ABOUT = "netwright"  # the attribute of a study with its settings
+END = "end"  # the attribute of a trial with what it came to
 MOST_ATTEMPTS = 3  # of a trial whose process ends
 SAME_FAILURES = 5  # in a row from the start, after which a search is given up
 DUPLICATES = 40  # in a row, after which a sampler has nothing new to say
@@ -175,7 +176,7 @@ class Study:
             raise RunError(f"study {self.name}", f"damaged settings ({error})", "a study", "another name") from error
 
     def _open(self, study: optuna.Study, settings: Settings, space: Space) -> None:
-        self.settings, self.space = settings, space
+        self.settings, self.space, self._memory = settings, space, sampling.Memory(space)
         chosen = sampling.sampler(settings.sampler, space, self.progress, settings.asked.seed, self._worker)
         self._optuna = optuna.load_study(
             study_name=self.name, storage=self.storage, sampler=chosen,
@@ -199,15 +200,15 @@ class Study:
     def _row(self, each: FrozenTrial) -> Trial:
         parameters = each.params or each.system_attrs.get("fixed_params", {})
         seen = each.intermediate_values
-        reason = str(each.user_attrs.get("reason", ""))
+        end = _end(each)
+        reason = str(end.get("reason", ""))
         if each.state == TrialState.FAIL and not reason:
             reason = "its process ended"
-        metrics = dict(each.user_attrs.get("metrics", {}))
         return Trial(
             number=each.number, change=sampling.to_values(self.space, parameters), state=STATES[each.state],
             value=sampling.score_of(each), seconds=_seconds(each), reason=reason,
-            curve=tuple(_finite(seen.get(epoch)) for epoch in range(1, max(seen, default=0) + 1)), metrics=metrics,
-            run=str(each.user_attrs.get("run", "")),
+            curve=tuple(_finite(seen.get(epoch)) for epoch in range(1, max(seen, default=0) + 1)),
+            metrics=dict(end.get("metrics", {})), run=str(end.get("run", "")),
         )  # fmt: skip
 
     def progress(self, count: int) -> float:
@@ -231,7 +232,7 @@ class Study:
 
     def enqueue(self, values: dict[str, Any]) -> None:
         """Have these values tried next, if they were not."""
-        known = [each.values for each in sampling.tried(self.space, self.inner.get_trials(deepcopy=False))]
+        known = [each.values for each in self._memory.tried(self.inner.get_trials(deepcopy=False))]
         if values not in known:
             self.inner.enqueue_trial(sampling.to_parameters(self.space, values))
 
@@ -248,31 +249,31 @@ class Study:
         return True
 
     def _new_trial(self) -> tuple[optuna.trial.Trial, dict[str, Any]] | None:
+        chosen = self.inner.sampler
         for _ in range(DUPLICATES if self.settings.sampler != "grid" else 100_000):
             if self.is_over():
                 return None
-            chosen = self.inner.sampler
-            waiting = any(each.state == TrialState.WAITING for each in self.frozen())
-            if isinstance(chosen, sampling.EveryPoint) and not waiting and chosen.is_exhausted(self.inner):
+            if isinstance(chosen, sampling.EveryPoint) and not self._waiting() and chosen.is_exhausted(self.inner):
                 return None
             trial = self._asked()
             values = sampling.suggest(self.space, trial)
-            others = [each for each in self.inner.get_trials(deepcopy=False) if each.number != trial.number]
-            earlier = sum(each.number < trial.number for each in sampling.counted(others))
-            retry = sampling.RETRY_OF in trial.user_attrs
-            beyond = not retry and self.settings.trials is not None and earlier >= self.settings.trials
-            mine = {each.key: values.get(each.key) for each in self.space}
-            known = [
-                {each.key: one.values.get(each.key) for each in self.space}
-                for one in sampling.tried(self.space, others)
-            ]
-            if beyond or (mine in known and not retry):
-                trial.set_user_attr(sampling.DUPLICATE, True)
-                self._tell(trial, state=TrialState.FAIL)
-                continue
-            return trial, values
+            if sampling.RETRY_OF in trial.user_attrs or self._is_new(trial.number, values):
+                return trial, values
+            trial.set_user_attr(sampling.DUPLICATE, True)
+            self._tell(trial, state=TrialState.FAIL)
         self._said("The sampler finds nothing that was not tried: the search is over.")
         return None
+
+    def _waiting(self) -> bool:
+        return any(each.state == TrialState.WAITING for each in self.frozen())
+
+    def _is_new(self, number: int, values: dict[str, Any]) -> bool:
+        """Whether nobody asked for these values before, and the search was not full when they were asked for."""
+        others = [each for each in self.inner.get_trials(deepcopy=False) if each.number != number]
+        earlier = sum(each.number < number for each in sampling.counted(others))
+        if self.settings.trials is not None and earlier >= self.settings.trials:
+            return False
+        return all(one.values != values for one in self._memory.tried(others))
 
     def _asked(self) -> optuna.trial.Trial:
         with warnings.catch_warnings():
@@ -283,10 +284,11 @@ class Study:
 
     def _work(self, trial: optuna.trial.Trial, train: Callable[[Told], Outcome]) -> None:
         started = time.perf_counter()
+        rungs = set(sampling.rungs(self.settings.epochs))  # none at the end: what is trained is finished
 
         def told(epoch: int, score: float) -> None:
             trial.report(score, epoch)
-            if trial.should_prune():
+            if epoch in rungs and trial.should_prune():
                 raise Stop(f"halving: not among the best third after {epoch} {'epoch' if epoch == 1 else 'epochs'}")
 
         try:
@@ -323,8 +325,7 @@ class Study:
     def _finish(
         self, trial_id: int, number: int, state: TrialState, about: dict[str, Any], score: float | None
     ) -> None:
-        for key, value in to_builtin(about).items():
-            self.storage.set_trial_user_attr(trial_id, key, value)
+        self.storage.set_trial_user_attr(trial_id, END, to_builtin(about))
         with contextlib.suppress(UpdateFinishedTrialError, ValueError):  # another one took it for dead, and told
             self.inner.tell(number, score, state=state)
 
@@ -344,7 +345,7 @@ class Study:
 
     def _fail(self, frozen: FrozenTrial, reason: str) -> bool:
         with contextlib.suppress(UpdateFinishedTrialError, RuntimeError):
-            self.storage.set_trial_user_attr(frozen._trial_id, "reason", reason)
+            self.storage.set_trial_user_attr(frozen._trial_id, END, {"reason": reason})
             return bool(self.storage.set_trial_state_values(frozen._trial_id, TrialState.FAIL))
         return False
 
@@ -393,8 +394,8 @@ class Study:
         failed = [each for each in ended if each.state == TrialState.FAIL]
         if len(failed) < len(ended) or len(failed) < min(SAME_FAILURES, self.settings.trials or SAME_FAILURES):
             return
-        reasons = {str(each.user_attrs.get("reason", "its process ended")) for each in failed}
-        codes = {int(each.user_attrs.get("code", 1)) for each in failed}
+        reasons = {str(_end(each).get("reason", "its process ended")) for each in failed}
+        codes = {int(_end(each).get("code", 1)) for each in failed}
         shared = reasons.pop() if len(reasons) == 1 else f"{len(reasons)} reasons, the first: {sorted(reasons)[0]}"
         kind = UsageError if codes == {2} else RunError
         raise kind(
@@ -407,9 +408,13 @@ def _repeat(frozen: FrozenTrial) -> dict[str, Any]:
     return {key: frozen.user_attrs[key] for key in ("of", "seed") if key in frozen.user_attrs}
 
 
+def _end(each: FrozenTrial) -> dict[str, Any]:
+    return dict(each.user_attrs.get(END, {}))
+
+
 def _seconds(each: FrozenTrial) -> float:
-    if "seconds" in each.user_attrs:
-        return float(each.user_attrs["seconds"])
+    if "seconds" in _end(each):
+        return float(_end(each)["seconds"])
     return each.duration.total_seconds() if each.duration is not None else 0.0
 
 
