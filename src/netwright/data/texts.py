@@ -19,7 +19,7 @@ import numpy.typing as npt
 from netwright.data.archives import entries
 from netwright.data.examples import Examples, Part
 from netwright.data.sounds import _places as places_of
-from netwright.data.words import PAD, UNKNOWN, encode, frequent, id_type, padded, units
+from netwright.data.words import PAD, UNKNOWN, Encoder, encode, frequent, id_type, padded, units
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, TextInput
 from netwright.recipe.schema import Data
@@ -50,7 +50,8 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
         for text in texts:
             counts.update(units(text, unit))
         record = TextInput(unit=unit, vocabulary=(PAD, UNKNOWN, *frequent(counts, 1 << 24)), unknown=1)
-    rows = [encode(text, record) for text in texts]
+    encoded = Encoder(record)
+    rows = [encoded(text) for text in texts]
     if like is not None and like.text is not None:
         length = like.text.length
     else:

@@ -40,27 +40,31 @@ def frequent(counts: Counter[str], most: int, least: int = 1) -> tuple[str, ...]
     return tuple(ordered[:most])
 
 
+class Encoder:
+    """Texts → ids (T,), by a table that is made once; units without an id are the record's unknown one, or left out."""
+
+    def __init__(self, record: TextInput) -> None:
+        self._record, self._type = record, id_type(len(record.vocabulary))
+        self._table = {unit: number for number, unit in enumerate(record.vocabulary)}
+        known = [(ord(unit), number) for unit, number in self._table.items() if len(unit) == 1]
+        self._points = np.full(max((point for point, _ in known), default=0) + 2, -1, np.int32)
+        for point, number in known:
+            self._points[point] = number
+
+    def __call__(self, text: str) -> Ids:
+        unknown = -1 if self._record.unknown is None else self._record.unknown
+        if self._record.unit == "character":  # through a table of code points, in one step for the whole text
+            points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+            ids = self._points[np.minimum(points, len(self._points) - 1)]
+            ids = np.where(ids < 0, np.int32(unknown), ids)
+        else:
+            ids = np.fromiter((self._table.get(unit, unknown) for unit in units(text, "word")), np.int32)
+        return ids[ids >= 0].astype(self._type)
+
+
 def encode(text: str, record: TextInput) -> Ids:
-    """The ids of a text (T,), unknown units as the record says; units that it has no id for are left out."""
-    if record.unit == "character":
-        return _codes(text, record)
-    table = {unit: number for number, unit in enumerate(record.vocabulary)}
-    unknown = record.unknown if record.unknown is not None else -1
-    ids = np.fromiter((table.get(unit, unknown) for unit in units(text, record.unit)), np.int32)
-    return ids[ids >= 0].astype(id_type(len(record.vocabulary)))
-
-
-def _codes(text: str, record: TextInput) -> Ids:
-    """Characters through a table of code points, in one step for the whole text."""
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    known = [(ord(unit), number) for number, unit in enumerate(record.vocabulary) if len(unit) == 1]
-    table = np.full(max((point for point, _ in known), default=0) + 2, -1, np.int32)
-    for point, number in known:
-        table[point] = number
-    ids = table[np.minimum(points, len(table) - 1)]
-    if record.unknown is not None:
-        ids = np.where(ids < 0, np.int32(record.unknown), ids)
-    return ids[ids >= 0].astype(id_type(len(record.vocabulary)))
+    """The ids of one text; for many keep an ``Encoder``."""
+    return Encoder(record)(text)
 
 
 def decode(ids: Iterable[int], record: TextInput) -> str:

@@ -1,0 +1,119 @@
+"""Series: windows that see the past alone, parts in the order of time."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import shared_folder
+
+from netwright.data import windows
+from netwright.data.opening import open_source
+from netwright.errors import DataError
+from netwright.preprocess import WindowInput
+from netwright.recipe.schema import Data
+
+ETTH1 = shared_folder() / "data" / "timeseries" / "ETTh1.csv.gz"
+
+
+def _table(path: Path, steps: int) -> Path:
+    rows = [f"2020-01-01 {n % 24:02d}:00,{n},{1000 + 2 * n},word" for n in range(steps)]
+    path.write_text("\n".join(["time,a,b,c", *rows]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("series")
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(60, 150), st.integers(1, 9), st.integers(1, 5), st.sampled_from(["a", "b", "a,b"]),
+    st.sampled_from([0.0, 0.1, 0.2]), st.sampled_from([0.1, 0.3]),
+)  # fmt: skip
+def test_what_is_told_comes_after_what_is_seen(
+    folder: Path, steps: int, window: int, horizon: int, target: str, validation: float, test: float
+) -> None:
+    """In column a every value is its step's number, in b it is 1000 + 2 times that."""
+    data = Data(
+        source=str(_table(folder / "t.csv", steps)), horizon=horizon, window=window, target=target, validation=validation,
+        test=test,
+    )  # fmt: skip
+    try:
+        examples = open_source(data)
+    except DataError:
+        assert min(part for part in (validation, test) if part) * steps < horizon + 1
+        return
+    told: dict[str, set[int]] = {}
+    for name, part in examples.parts.items():
+        rows = part.array_rows(np.arange(len(part)))
+        seen, values = part.inputs[0][rows], part.part_targets().reshape(len(rows), -1, horizon)
+        assert seen.shape[1:] == (2, window)
+        assert (np.diff(seen[:, 0]) == 1).all()
+        assert (seen[:, 1] == 1000 + 2 * seen[:, 0]).all()
+        steps_told = values[:, 0] if target != "b" else (values[:, 0] - 1000) / 2
+        assert (steps_told[:, 0] == seen[:, 0, -1] + 1).all()
+        assert (np.diff(steps_told, axis=1) == 1).all()
+        told[name] = set(steps_told.astype(int).ravel().tolist())
+    names = [name for name in ("train", "validation", "test") if name in told]
+    assert names == ["train", *(["validation"] if validation else []), "test"]
+    for earlier, later in zip(names, names[1:], strict=False):
+        assert max(told[earlier]) < min(told[later])
+    assert max(told["test"]) == steps - 1
+
+
+def test_the_naive_forecast_is_the_last_value_again(folder: Path) -> None:
+    examples = open_source(Data(source=str(_table(folder / "n.csv", 100)), horizon=3, window=8, target="b"))
+    errors = windows.naive(examples, "test")  # the series rises by 2 a step
+    assert errors == {"naive_mae": pytest.approx(4.0), "naive_rmse": pytest.approx(((4 + 16 + 36) / 3) ** 0.5)}
+
+
+def test_the_latest_window_is_the_end_of_the_file(folder: Path) -> None:
+    record = WindowInput(columns=("b", "a"), targets=("a",), window=4, horizon=1)
+    found = windows.latest(_table(folder / "l.csv", 30), record)
+    assert found.tolist() == [[[1052.0, 1054.0, 1056.0, 1058.0], [26.0, 27.0, 28.0, 29.0]]]
+    with pytest.raises(DataError, match="3 time steps"):
+        windows.latest(_table(folder / "l.csv", 3), record)
+
+
+def test_a_missing_step_stops_or_is_as_the_one_before(folder: Path) -> None:
+    path = folder / "m.csv"
+    path.write_text("\n".join(["a", *(str(n) if n != 20 else "" for n in range(80))]).replace("\n\n", "\nNA\n"))
+    with pytest.raises(DataError, match="line 22"):
+        open_source(Data(source=str(path), horizon=1, window=4))
+    examples = open_source(Data(source=str(path), horizon=1, window=4, missing="mean"))
+    assert examples.parts["train"].inputs[0][17, 0].tolist() == [17, 18, 19, 19]
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [({"window": 90}, "time steps"), ({"target": "z"}, "data.target"), ({"test": 0.01, "horizon": 5}, "data.test"),
+     ({"test": "other.csv"}, "data.test")],
+)  # fmt: skip
+def test_what_does_not_fit_stops(folder: Path, changes: dict[str, object], where: str) -> None:
+    source = _table(folder / "w.csv", 100)
+    (folder / "other.csv").write_text("a\n1\n")
+    if "other.csv" in changes.values():
+        changes = {"test": str(folder / "other.csv")}
+    with pytest.raises(DataError) as caught:
+        open_source(Data(source=str(source), **({"horizon": 1, "window": 4} | changes)))
+    assert where in str(caught.value) or "file of its own" in str(caught.value)
+
+
+@pytest.mark.skipif(not ETTH1.exists(), reason=f"no {ETTH1}")
+def test_etth1_has_its_columns_and_takes_no_memory_for_windows() -> None:
+    examples = open_source(Data(source=str(ETTH1), horizon=24, window=96))
+    assert examples.window is not None
+    assert examples.window.columns == ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
+    assert examples.targets[0] == "OT+1"
+    raw = examples.parts["train"].inputs[0]
+    assert raw.base is not None
+    assert raw.shape == (17420 - 96 - 24 + 1, 7, 96)
+    with gzip.open(ETTH1, "rt") as file:
+        lines = file.read().splitlines()
+    assert raw[0, 6, 0] == np.float32(lines[1].split(",")[7])
