@@ -16,7 +16,7 @@ import torch
 from netwright import environment, overseeing, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.comparing.arms import Arm, Trained, arms, carry_out, digest
-from netwright.comparing.judging import judge
+from netwright.comparing.judging import deciding, judge
 from netwright.data.opening import BUILT_IN, open_material
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
@@ -89,6 +89,8 @@ def compare(
     try:
         for arm, seed, trained in carry_out(compared, range(seeds), splits, shop.trained):
             results[arm.name, seed] = trained
+            if metric and not trained.failed:
+                deciding([arm], [seed], results, metric)  # before hours are spent on what cannot be judged
             shop.tell(arm, seed, trained)
     except (Interrupted, KeyboardInterrupt) as stop:
         raise StoppedError(

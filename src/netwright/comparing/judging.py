@@ -42,7 +42,7 @@ def judge(
     would matter, in the metric's own unit; differences that are surely smaller are said to be none that matters.
     A seed on which one of the two has failed is left out of the pair, and an arm that failed is never called better.
     """
-    decides = _deciding(arms, seeds, results, metric)
+    decides = deciding(arms, seeds, results, metric)
     pairs = [(one, other) for one, other in combinations(arms, 2) if not baseline or one is arms[0]]
     known = _metrics(results, decides)
     rows = [
@@ -62,8 +62,8 @@ def _metrics(results: Results, decides: tuple[str, str]) -> list[tuple[str, str]
     return [decides, *(pair for pair in found if pair != decides)]
 
 
-def _deciding(arms: Sequence[Arm], seeds: Sequence[int], results: Results, metric: str) -> tuple[str, str]:
-    """Part and name of the metric that every arm has."""
+def deciding(arms: Sequence[Arm], seeds: Sequence[int], results: Results, metric: str) -> tuple[str, str]:
+    """Part and name of the metric that decides: of those that every arm has."""
     each = [
         {(part, name) for _, one in _of(arm, seeds, results) for part in PARTS for name in one.metrics.get(part, {})}
         for arm in arms
