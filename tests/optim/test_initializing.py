@@ -47,7 +47,7 @@ def test_the_names_are_the_pages() -> None:
     [  # by how much the mean square may grow or shrink over fifty layers
         ("he", nn.ReLU, 30.0, 30.0), ("he-uniform", nn.ReLU, 30.0, 30.0), ("lsuv", nn.ReLU, 2.0, 100.0),
         ("xavier", nn.Identity, 30.0, 30.0), ("xavier-normal", nn.Identity, 30.0, 30.0), ("orthogonal", nn.Identity, 1.001, 1.001),
-        ("lsuv", nn.Tanh, 2.0, 1e4), ("xavier", nn.Tanh, 30.0, 30.0),
+        ("lsuv", nn.Tanh, 2.0, 1e6), ("xavier", nn.Tanh, 100.0, 30.0),
     ],
 )  # fmt: skip
 def test_signals_and_gradients_go_through_fifty_layers(

@@ -17,11 +17,13 @@ from netwright.optim.closures import Evaluation
 from netwright.optim.line_search import strong_wolfe
 from netwright.optim.whole import WholeOptimizer, require_closure
 
+MOST_LEFT = 0.01  # of the gradient, in an inner solution; with ½, as in the book, flat valleys are left out of it
+
 
 class NewtonCG(WholeOptimizer):
     """w ← w + t p, H p ≈ −g. One direction a step: up to ``inner`` products of the Hessian, then a line search.
 
-    The equation is solved to ‖r‖ ≤ min(½, √‖g‖) ‖g‖, which makes the method converge faster than linearly; a direction
+    The equation is solved to ‖r‖ ≤ min(0.01, √‖g‖) ‖g‖, which makes the method converge faster than linearly; a direction
     of no or negative curvature ends it, and what was found so far is followed. ``step`` takes an `Evaluation`, whose
     ``product`` the method needs. For twice differentiable losses of the whole training part; behind ReLUs the Hessian
     is that of the pieces. ``lr`` scales the first trial of the line search.
@@ -55,7 +57,7 @@ class NewtonCG(WholeOptimizer):
 
     def _solve(self, closure: Evaluation, gradient: Tensor, most: int) -> Tensor:
         size = float(gradient.norm())
-        enough = min(0.5, math.sqrt(size)) * size
+        enough = min(MOST_LEFT, math.sqrt(size)) * size
         found, residual = torch.zeros_like(gradient), gradient.clone()
         direction = -residual
         squared = float(residual @ residual)
