@@ -1,7 +1,7 @@
 """Every command and every piece of Python in README and docs runs.
 
 ``sh`` blocks run line by line in a folder that holds what the pages speak of: ``photos/`` with two classes,
-``table.csv``, ``instances.json``, ``detections.json`` and short runs; ``make`` lines are looked up in the Makefile.
+``table.csv``, ``instances.json``, ``detections.json``, ``book.txt``, ``reviews/``, ``sales.csv`` and short runs; ``make`` lines are looked up in the Makefile.
 ``python`` blocks of a page run one after the other.
 """
 
@@ -20,7 +20,13 @@ import warm
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-SLOW = {"netwright train photos/": " --epochs 2", "netwright train digits": " --epochs 2"}
+TINY = " --set network.name=mlp --set data.limit=99 --set train.epochs=1"
+SLOW = {
+    "netwright train photos/": " --epochs 2",
+    "netwright train digits": " --epochs 2",
+    "netwright compare digits train.lr=0.002 --seeds 8": TINY,
+    "netwright check digits --batch-size": TINY,
+}
 BRIEF = " --set watch.confirm=1"  # seconds of experiments after a training
 
 
@@ -54,6 +60,12 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (folder / "instances.json").write_text(json.dumps(boxes))
     (folder / "detections.json").write_text(json.dumps([{**box, "score": 0.9}]))
+    (folder / "book.txt").write_text("the cat sat on the mat, and the dog sat on the cat.\n" * 80)
+    for label, word in (("good", "lovely"), ("bad", "awful")):
+        (folder / "reviews" / label).mkdir(parents=True)
+        for number in range(20):
+            (folder / "reviews" / label / f"{number}.txt").write_text(f"a {word} film, number {number}")
+    (folder / "sales.csv").write_text("day,sold\n" + "\n".join(f"{day},{day % 7 * 10}" for day in range(200)) + "\n")
     for subject in ("digits", "digits", "photos/"):
         done = run(f"netwright train {subject} --epochs 1 --network mlp --set watch.confirm=0", folder)
         assert done.returncode == 0, done.stderr
