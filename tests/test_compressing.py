@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,12 @@ def test_a_compressed_run_is_a_run(run: Run, tmp_path: Path) -> None:
     pictures = torch.rand(3, 1, 8, 8)
     with torch.no_grad():
         assert again.network(pictures).shape == (3, 10)
-    assert runs.RunDirectory(again.directory).summary().state == "finished"
+    summary = runs.RunDirectory(again.directory).summary()
+    assert (summary.state, summary.parent, summary.chain) == (
+        "finished", run.directory.name, "prune=channels:macs=0.5 heal=3"
+    )  # fmt: skip
+    assert summary.weights_bytes == size
+    assert run.files.summary().parent == ""
     reader = again.files.reader()
     assert ledger.steps_of(reader.detail("compression")) == done.steps
     reader.close()
@@ -289,6 +295,41 @@ def test_faster_is_more_than_noise(median: float, low: float, clear: bool) -> No
     before, after = Latency(median_ms=1.0, low_ms=1.0, **at), Latency(median_ms=median, low_ms=low, **at)
     assert compressing.clearly_faster(before, after) is clear
     assert not compressing.clearly_faster(before, None)
+
+
+DAMAGES: dict[str, Any] = {
+    "a width of text": {"arguments": {"width": "wide"}},
+    "no such argument": {"arguments": {"colour": 3}}, "no such network": {"name": "lenet_300_101"},
+    "other outputs": {"outputs": 7}, "outputs below 0": {"outputs": -1}, "another input": {"input_shape": [3, 8, 8]},
+    "no input": {"input_shape": []}, "a kind that there is not": {"kind": "odd"}, "no surgeries": {"surgeries": []},
+    "a module that there is not": {"surgeries": [{"operation": "mask", "module": "fc9"}]},
+    "a surgery that there is not": {"surgeries": [{"operation": "remove", "module": "fc1"}]},
+    "a surgery of other shapes": {"surgeries": [{"operation": "resize", "module": "fc1", "shapes": {"weight": [1]}}]},
+    "not JSON": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_network_file_is_named_with_one_exit_code(damage: str, small: Run, tmp_path: Path) -> None:
+    """Whatever is wrong in it, whichever stage reads it: never a key of the recipe, and never the weights."""
+    shutil.copytree(small.directory, tmp_path / "run")
+    path = tmp_path / "run" / "network.json"
+    changes = DAMAGES[damage]
+    about = json.loads(path.read_text())
+    if changes is not None and "arguments" in changes:
+        changes = {"arguments": about["arguments"] | changes["arguments"]}
+    path.write_text("{half" if changes is None else json.dumps(about | changes))
+    for read in (lambda: netwright.load(path.parent).network, lambda: compressing.compress(path.parent, "heal=1")):
+        with pytest.raises(RunError) as caught:
+            read()
+        assert caught.value.where == str(path)
+        assert caught.value.exit_code == 1
+        assert "network.width" not in caught.value.suggestion
+
+
+@pytest.fixture(scope="module")
+def small(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return compressing.compress(run, "prune=channels:macs=0.5", folder=tmp_path_factory.mktemp("small")).run
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -493,7 +493,8 @@ class StartRecord(Record, frozen=True, kw_only=True):
 
 
 class RunSummary(Record, frozen=True, kw_only=True):
-    """One line of ``netwright runs``."""
+    """One line of ``netwright runs``. Of one that ``compress`` made: ``parent``, the run before, and ``chain``, the
+    passes. ``weights_bytes``: of the file of the kept weights."""
 
     name: str
     directory: str
@@ -506,6 +507,9 @@ class RunSummary(Record, frozen=True, kw_only=True):
     seconds: float = 0.0
     started: str = ""
     bytes: int = 0
+    weights_bytes: int = 0
+    parent: str = ""
+    chain: str = ""
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -600,9 +600,9 @@ def summarize(directory: Path) -> RunSummary:
     metrics: dict[str, dict[str, float | None]] = {}
     try:
         recipe, current = run.recipe(), run.current()
-        started = (
-            str(run.environment().get("started", started)) if (directory / "environment.json").exists() else started
-        )
+        about = run.environment() if (directory / "environment.json").exists() else {}
+        started = str(about.get("started", started))
+        parent = about.get("parent")
         epochs, seconds = 0, 0.0
         if (directory / "run.sqlite").exists():
             reader = run.reader()
@@ -623,12 +623,15 @@ def summarize(directory: Path) -> RunSummary:
     state: State = "finished" if finished else "running" if run.is_locked() else "interrupted" if current else "empty"
     if finished and current.get("metrics"):
         metrics = current["metrics"]
+    weights = directory / "checkpoints" / str(current.get("best") or current.get("last")) / "weights.safetensors"
     return RunSummary(
         name=directory.name, directory=str(directory), state=state, source=recipe.data.source,
         network=recipe.network.name,
-        epochs=epochs, step=int(current.get("step", 0)), metrics=metrics,
+        epochs=int(current.get("epoch") or 0) if parent else epochs,
+        step=int(current.get("step", 0)), metrics=metrics,
         seconds=float(current.get("seconds", seconds)),
-        started=started, bytes=size,
+        started=started, bytes=size, weights_bytes=weights.stat().st_size if weights.is_file() else 0,
+        parent=str(parent.get("run", "")) if isinstance(parent, dict) else "", chain=str(about.get("compressed", "")),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from netwright.data.streams import TextStream
 from netwright.diagnosis.judging import Diagnosis
 from netwright.errors import NetworkError, NetwrightError, RunError
 from netwright.nn import keeping, weights
+from netwright.nn.surgery import replay
 from netwright.observations import Observations
 from netwright.observations import keeping as observed
 from netwright.observations.experiments import Replay
@@ -108,8 +110,12 @@ class Run:
     def network(self) -> nn.Module:
         """The network with the weights that the run stands for, in evaluation mode."""
         if self._network is None:
-            network = _built(self.files.read_record("network.json", NetworkFile), self.trust)
-            load_weights(self.files, network)
+            network = _rebuilt(self.files, self.files.read_record("network.json", NetworkFile), self.trust)
+            try:
+                load_weights(self.files, network)
+            except NetworkError as error:
+                got = f"a network that the run's weights do not fit ({error.where}: {error.got})"
+                raise RunError(str(self.files.path / "network.json"), got, error.expected, runs.RESTORE) from error
             self._network = network.eval()
         return self._network
 
@@ -235,7 +241,7 @@ def resume(
             place = _place(recipe, processes)
             randomness.seed(recipe.seed)
             record = run.read_record("network.json", NetworkFile)
-            network = _built(record, trust, network)
+            network = _rebuilt(run, record, trust, network)
             building.initialized(recipe, network, material)
             network = network.to(place)
             inputs = run.read_record("preprocess.json", InputFile)
@@ -427,6 +433,21 @@ def _built(record: NetworkFile, trust: bool, network: nn.Module | None = None) -
             f"network {record.name}", f"{given} ({error})", "arguments that it can be built with",
             "other values of network.width, network.depth or network.arguments",
         ) from error  # fmt: skip
+
+
+def _rebuilt(run: RunDirectory, record: NetworkFile, trust: bool, network: nn.Module | None = None) -> nn.Module:
+    """The network of a run's own record. Raises ``RunError`` that names the file where nothing can be built of it; what
+    goes wrong in code of the user's, and a lack of trust, stay what they are."""
+    plain = None
+    try:
+        plain = keeping.build(msgspec.structs.replace(record, surgeries=()), trust=trust, network=network)
+        return replay(plain, record.surgeries)
+    except (LookupError, AttributeError, ArithmeticError, AssertionError, TypeError, ValueError, RuntimeError,
+            MemoryError) as error:  # fmt: skip
+        if plain is None and record.kind != "zoo":
+            raise
+        got = f"a damaged file: no {record.name} can be built of it ({(str(error).splitlines() or ['?'])[0]})"
+        raise RunError(str(run.path / "network.json"), got, "what the run was made with", runs.RESTORE) from error
 
 
 def _measured(
@@ -668,9 +689,7 @@ def finish_run(
     metrics: dict[str, dict[str, float]] = {}
     for part, batches in (("validation", sources.validation), ("test", sources.test)):
         if batches is not None:
-            seen = examine(
-                job.network, job.objective, batches, job.precision, each_one=sources.examples is not None
-            )
+            seen = examine(job.network, job.objective, batches, job.precision, each_one=sources.examples is not None)
             metrics[part] = seen.metrics
             if sources.examples is not None and sources.examples.window is not None:
                 metrics[part] = {**seen.metrics, **windows.naive(sources.examples, part)}
@@ -723,7 +742,7 @@ def load(
     if network is not None:
         record = run.files.read_record("network.json", NetworkFile)
         if record.kind == "instance":
-            network = _built(record, trust, network)
+            network = _rebuilt(run.files, record, trust, network)
         load_weights(run.files, network)
         run._network = network.eval()
     return run

@@ -87,7 +87,8 @@ def _differences(subjects: list[str], json: bool, out: Path) -> int:
         if directory is not None
     }
     if json:
-        metrics = {name: {"run": run.name, "state": run.state, "metrics": run.metrics} for name, run in ran.items()}
+        shown = ("state", "metrics", "weights_bytes", "parent", "chain")
+        metrics = {name: {"run": run.name, **{key: getattr(run, key) for key in shown}} for name, run in ran.items()}
         named = {"first": subjects[0], "second": subjects[1]} if two else {"subjects": subjects}
         printing.document({**named, "difference": found, "runs": metrics})
         return 0
@@ -106,7 +107,7 @@ def _recipe(directory: Path, resolved: bool) -> Recipe:
 
 
 def _show_metrics(ran: list[RunSummary]) -> None:
-    from netwright.reporting import formatting
+    from netwright.reporting import formatting, terminal
 
     rows = dict.fromkeys(
         (part, metric) for part in ("validation", "test") for run in ran for metric in run.metrics.get(part, {})
@@ -116,10 +117,14 @@ def _show_metrics(ran: list[RunSummary]) -> None:
     for part, metric in rows:
         values = [formatting.metric(metric, run.metrics.get(part, {}).get(metric)) for run in ran]
         table.add_row(*map(printing.cell, (f"{part} {formatting.metric_name(metric)}", *values)))
+    if any(run.parent for run in ran):
+        table.add_row(*map(printing.cell, ("weights", *(formatting.size(run.weights_bytes or None) for run in ran))))
     if rows:
         printing.line()
         printing.show(table)
     for run in ran:
+        if run.parent:
+            printing.line(f"{run.name} was compressed from {terminal.made_by(run)}")
         if run.state == "damaged":
             printing.note(f"{run.name} is damaged: {run.source}")
         elif run.state != "finished":

@@ -116,7 +116,10 @@ def _resumed(subject: str, folder: Path, trust: bool, how: dict[str, Any]) -> Ru
     from netwright import workbench
 
     if runs.RunDirectory(directory).current().get("finished"):
-        how["shown"].say(f"{directory} is finished; there is nothing to go on with.")
+        text = f"{directory} is finished; there is nothing to go on with."
+        if parent := runs.summarize(directory).parent:
+            text += f" It was compressed from {parent}; to train it on:  netwright compress {directory} heal=5"
+        how["shown"].say(text)
     return workbench.resume(directory, trust=trust, **how)
 
 

@@ -63,8 +63,9 @@ def runs(summaries: Sequence[RunSummary]) -> RenderableType:
 
     if not summaries:
         return Text("No runs yet. Try: netwright train digits", style="dim")
+    made = [("compressed", "")] if any(run.parent for run in summaries) else []
     table = _table(
-        [("run", ""), ("state", ""), ("data", ""), ("network", ""), ("epochs", "right"), ("held out", ""),
+        [("run", ""), ("state", ""), ("data", ""), ("network", ""), *made, ("epochs", "right"), ("held out", ""),
          ("time", "right"), ("size", "right"), ("started", "")]
     )  # fmt: skip
     for run in summaries:
@@ -77,6 +78,7 @@ def runs(summaries: Sequence[RunSummary]) -> RenderableType:
             _text(run.state, STATES[run.state]),
             _text("" if run.state == "damaged" else formatting.clipped(run.source, 32)),
             _text(formatting.clipped(run.network, 32)),
+            *[_text(formatting.clipped(made_by(run), 60)) for _ in made],
             str(run.epochs),
             _text(reading),
             formatting.duration(run.seconds),
@@ -84,6 +86,11 @@ def runs(summaries: Sequence[RunSummary]) -> RenderableType:
             run.started.replace("T", " "),
         )
     return table
+
+
+def made_by(run: RunSummary) -> str:
+    """How a compressed run was made: ``digits-0001: prune=channels:macs=0.5 heal=2``."""
+    return f"{run.parent}: {run.chain}" if run.parent else ""
 
 
 def difference(changes: Mapping[str, tuple[Any, ...]], *names: str) -> RenderableType:
