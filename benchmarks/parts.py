@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import common
 import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-import common
 from netwright.nn.refitting import refit
 from netwright.nn.surgery import replay
 from netwright.nn.zoo import NETWORKS
@@ -40,9 +40,11 @@ def mnist() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     (x, y), (tx, ty) = common.mnist(), common.mnist("t10k")
     mean, std = x.mean(), x.std()
     return (
-        torch.from_numpy((x - mean) / std).float(), torch.from_numpy(y),
-        torch.from_numpy((tx - mean) / std).float(), torch.from_numpy(ty),
-    )  # fmt: skip
+        torch.from_numpy((x - mean) / std).float(),
+        torch.from_numpy(y),
+        torch.from_numpy((tx - mean) / std).float(),
+        torch.from_numpy(ty),
+    )
 
 
 def accuracy(network: nn.Module, x: torch.Tensor, y: torch.Tensor) -> float:
@@ -89,17 +91,26 @@ def batchnorm(steps: int) -> dict[str, Any]:
         curve["accuracy"].append(accuracy(network, tx, ty))
         found[name] = curve
         print(f"{name} batch norm: accuracy {curve['accuracy'][-1]:.4f} after {steps} steps")
-    draw("batchnorm-accuracy", "MNIST, three sigmoid layers: test accuracy", [
-        Curve(f"{name} batch norm", found[name]["step"], found[name]["accuracy"]) for name in ("with", "without")
-    ], x_title="step")  # fmt: skip
+    draw(
+        "batchnorm-accuracy",
+        "MNIST, three sigmoid layers: test accuracy",
+        [Curve(f"{name} batch norm", found[name]["step"], found[name]["accuracy"]) for name in ("with", "without")],
+        x_title="step",
+    )
     for name in ("with", "without"):
         curves = [Curve(f"{p} %", found[name]["step"][:-1], found[name][f"p{p}"]) for p in (15, 50, 85)]
-        draw(f"batchnorm-inputs-{name}", f"Input of a last sigmoid, {name} batch norm: percentiles", curves, x_title="step", y=(-3.0, 3.0))
+        draw(
+            f"batchnorm-inputs-{name}",
+            f"Input of a last sigmoid, {name} batch norm: percentiles",
+            curves,
+            x_title="step",
+            y=(-3.0, 3.0),
+        )
     return {name: {"accuracy": found[name]["accuracy"][-1], "steps": steps} for name in found}
 
 
 def vgg(steps: int) -> dict[str, Any]:
-    """Nine 3×3 convolutions with sigmoids on MNIST's pictures at half size; the same rate and steps, with batch norm and without."""
+    """Nine 3×3 convolutions with sigmoids on MNIST's pictures at half size, with batch norm and without."""
     x, y, tx, ty = mnist()
     x, tx, ty = nn.functional.avg_pool2d(x, 2), nn.functional.avg_pool2d(tx[:1000], 2), ty[:1000]
     found: dict[str, Any] = {}
@@ -129,14 +140,16 @@ def vgg(steps: int) -> dict[str, Any]:
 
 
 def rprop(seeds: int = 3) -> dict[str, Any]:
-    """Digits, one hidden layer of 32 tanh units, thirty passes: Rprop on batches of 16 and on all, RMSProp on batches."""
+    """Digits, 32 hidden tanh units, thirty passes: Rprop on batches of 16 and on all, RMSProp on batches."""
     inputs, labels = load_digits(return_X_y=True)
     x, y = torch.from_numpy(inputs / 16 - 0.3).float(), torch.from_numpy(labels)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     train, held = order[:1400], order[1400:]
     cases = {
-        "rprop, batches of 16": ("rprop", 0.01, 16), "rprop, all": ("rprop", 0.01, 1400), "rmsprop, batches of 16": ("rmsprop", 0.003, 16),
-    }  # fmt: skip
+        "rprop, batches of 16": ("rprop", 0.01, 16),
+        "rprop, all": ("rprop", 0.01, 1400),
+        "rmsprop, batches of 16": ("rmsprop", 0.003, 16),
+    }
     found: dict[str, Any] = {}
     curves = []
     for name, (how, rate, size) in cases.items():
@@ -159,7 +172,10 @@ def rprop(seeds: int = 3) -> dict[str, Any]:
         middle = np.median(np.array(losses), 0)
         found[name] = {"loss": float(middle[-1]), "accuracy": scores, "median": statistics.median(scores)}
         curves.append(Curve(name, list(range(1, PASSES + 1)), [float(value) for value in middle]))
-        print(f"{name}: loss {middle[-1]:.4g} after {PASSES} passes, accuracy {min(scores):.3f} to {max(scores):.3f} ({seeds} seeds)")
+        print(
+            f"{name}: loss {middle[-1]:.4g} after {PASSES} passes, "
+            f"accuracy {min(scores):.3f} to {max(scores):.3f} ({seeds} seeds)"
+        )
     draw("rprop", f"Rprop needs the whole training part (median of {seeds} seeds)", curves, x_title="pass", log=True)
     return found
 
@@ -174,8 +190,12 @@ def cost(pairs: int = 9) -> dict[str, Any]:
 
     def network(norm: str = "batch") -> nn.Sequential:
         torch.manual_seed(0)
-        made = {"batch": nn.BatchNorm2d, "layer": lambda c: nn.GroupNorm(1, c), "group": lambda c: nn.GroupNorm(c // 2, c),
-                "instance": lambda c: nn.InstanceNorm2d(c, affine=True)}  # fmt: skip
+        made = {
+            "batch": nn.BatchNorm2d,
+            "layer": lambda c: nn.GroupNorm(1, c),
+            "group": lambda c: nn.GroupNorm(c // 2, c),
+            "instance": lambda c: nn.InstanceNorm2d(c, affine=True),
+        }
         blocks = [p for _ in range(3) for p in (nn.Conv2d(16, 16, 3, padding=1, bias=False), made[norm](16), nn.ReLU())]
         return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
 
@@ -185,7 +205,9 @@ def cost(pairs: int = 9) -> dict[str, Any]:
         plain = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
         return replay(plain, refit(plain, (16, 16, 16), norm=norm))
 
-    def stepper(net: nn.Module, optimizer: torch.optim.Optimizer, rate: Callable[[int], None] = lambda step: None) -> Callable[[], None]:
+    def stepper(
+        net: nn.Module, optimizer: torch.optim.Optimizer, rate: Callable[[int], None] = lambda step: None
+    ) -> Callable[[], None]:
         count = iter(range(10**9))
 
         def step() -> None:
@@ -201,11 +223,19 @@ def cost(pairs: int = 9) -> dict[str, Any]:
 
     sides: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {}
     theirs: dict[str, Any] = {
-        "sgd": (torch.optim.SGD, {}), "momentum": (torch.optim.SGD, {"momentum": 0.9}), "adagrad": (torch.optim.Adagrad, {}),
-        "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}), "adadelta": (torch.optim.Adadelta, {}),
-        "rmsprop": (torch.optim.RMSprop, {}), "adam": (torch.optim.Adam, {}), "adamw": (torch.optim.AdamW, {"weight_decay": 0.01}),
-        "nadam": (torch.optim.NAdam, {}), "radam": (torch.optim.RAdam, {}), "adamax": (torch.optim.Adamax, {}), "rprop": (torch.optim.Rprop, {}),
-    }  # fmt: skip
+        "sgd": (torch.optim.SGD, {}),
+        "momentum": (torch.optim.SGD, {"momentum": 0.9}),
+        "adagrad": (torch.optim.Adagrad, {}),
+        "nesterov": (torch.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+        "adadelta": (torch.optim.Adadelta, {}),
+        "rmsprop": (torch.optim.RMSprop, {}),
+        "adam": (torch.optim.Adam, {}),
+        "adamw": (torch.optim.AdamW, {"weight_decay": 0.01}),
+        "nadam": (torch.optim.NAdam, {}),
+        "radam": (torch.optim.RAdam, {}),
+        "adamax": (torch.optim.Adamax, {}),
+        "rprop": (torch.optim.Rprop, {}),
+    }
     for name in OPTIMIZERS:
         if name in theirs:
             kind, more = theirs[name]
@@ -213,15 +243,20 @@ def cost(pairs: int = 9) -> dict[str, Any]:
             fast = {"fused": True} if name in optimizers.FUSED else {"foreach": True}
             decay = 0.01 if name == "adamw" else 0.0
             options = Train(optimizer=name, lr=1e-3, weight_decay=decay)  # type: ignore[arg-type]
-            sides[name] = (stepper(mine, optimizers.build(mine, options)), stepper(other, kind(other.parameters(), lr=1e-3, **more, **fast)))
+            sides[name] = (
+                stepper(mine, optimizers.build(mine, options)),
+                stepper(other, kind(other.parameters(), lr=1e-3, **more, **fast)),
+            )
     for norm in ("batch", "layer", "group", "instance"):
         mine, other = switched(norm), network(norm)
         sides[f"norm {norm}"] = (stepper(mine, sgd(mine)), stepper(other, sgd(other)))
     pytorchs: dict[str, Callable[[Any], Any]] = {
-        "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0), "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 100),
-        "exponential": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.999), "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10_000),
+        "constant": lambda o: torch.optim.lr_scheduler.ConstantLR(o, 1.0),
+        "step": lambda o: torch.optim.lr_scheduler.StepLR(o, 100),
+        "exponential": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.999),
+        "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 10_000),
         "one-cycle": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 1e-3, total_steps=100_000, cycle_momentum=False),
-    }  # fmt: skip
+    }
     for name in SCHEDULES:
         if name in pytorchs:
             mine, other = network(), network()
@@ -232,7 +267,10 @@ def cost(pairs: int = 9) -> dict[str, Any]:
                 for group in first.param_groups:
                     group["lr"] = 1e-3 * at(step)
 
-            sides[f"schedule {name}"] = (stepper(mine, first, mine_rate), stepper(other, second, lambda step, s=schedule: s.step() if step else None))
+            sides[f"schedule {name}"] = (
+                stepper(mine, first, mine_rate),
+                stepper(other, second, lambda step, s=schedule: s.step() if step else None),
+            )
     for key in ("l1", "max_norm"):  # new: against the step without
         mine, other = network(), network()
         first = sgd(mine)
@@ -267,8 +305,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of batchnorm (2000) and vgg (300)")
     given = parser.parse_args()
     made: dict[str, Callable[[], dict[str, Any]]] = {
-        "batchnorm": lambda: batchnorm(given.steps or 2000), "vgg": lambda: vgg(given.steps or 300), "rprop": rprop, "cost": cost,
-    }  # fmt: skip
+        "batchnorm": lambda: batchnorm(given.steps or 2000),
+        "vgg": lambda: vgg(given.steps or 300),
+        "rprop": rprop,
+        "cost": cost,
+    }
     for what in given.what:
         common.write_result("parts", what, made[what]())
 

@@ -24,45 +24,65 @@ HERE = Path(__file__).resolve().parent
 PICTURES = HERE / "images" / "parts"
 DEPTH, WIDTH = 50, 64
 LABELS = {
-    "formula": "", "derivative": "Derivative", "range": "Range", "saturation": "Saturates", "prior": "As a prior",
-    "use": "When", "recipe": "In a recipe", "python": "In Python", "source": "Source",
-}  # fmt: skip
+    "formula": "",
+    "derivative": "Derivative",
+    "range": "Range",
+    "saturation": "Saturates",
+    "prior": "As a prior",
+    "use": "When",
+    "recipe": "In a recipe",
+    "python": "In Python",
+    "source": "Source",
+}
 LEADS = {
-    "layers": "Words of the network `stack`: `network.name: stack`, `network.arguments: {layers: [conv=16, batch, relu, "
+    "layers": "Words of the network `stack`: `network.name: stack`, `network.arguments: {layers: [conv=16, "
+    "batch, relu, "
     "max-pool=2, dense=64, relu]}`. In the pictures a row is an output, a column an input, and a colour is one weight.",
-    "activations": "`network.activation` puts one behind every hidden layer of any network by name, or of your own module. "
+    "activations": "`network.activation` puts one behind every hidden layer of any network by name, or of your"
+    " own module. "
     "In the pictures the line is the function, the dashes are its derivative.",
-    "norms": "`network.norm` makes a network's norms of one kind, or gives a network without norms one `network.norm_place` "
-    "(before or after) each hidden activation. A bias that a norm takes away is left out. The pictures show two examples "
+    "norms": "`network.norm` makes a network's norms of one kind, or gives a network without norms one "
+    "`network.norm_place` "
+    "(before or after) each hidden activation. A bias that a norm takes away is left out. The pictures show "
+    "two examples "
     "(blocks) of four channels (rows) at six places: what has one colour shares a mean and a deviation.",
-    "optimizers": "`train.optimizer`. The pictures show the loss over steps on Rosenbrock's valley from (−1.2, 1), a step of "
-    "the line searches being several evaluations; rates 0.001 for sgd, momentum and nesterov, 0.01 for rprop, 0.05 for the "
+    "optimizers": "`train.optimizer`. The pictures show the loss over steps on Rosenbrock's valley from (−1.2,"
+    " 1), a step of "
+    "the line searches being several evaluations; rates 0.001 for sgd, momentum and nesterov, 0.01 for rprop, "
+    "0.05 for the "
     "others, 1 for those that search. Biases and norm scales do not decay.",
-    "schedules": "`train.schedule`, after a warm-up of `train.warmup` epochs. In the pictures ten epochs of one training.",
-    "initializers": "`network.init` draws the weights of any network anew; the gain follows the activation. The pictures show "
-    "the mean squares of outputs (line) and gradients (dashes) through 50 ReLU layers of 64 units, against those of the first "
+    "schedules": "`train.schedule`, after a warm-up of `train.warmup` epochs. In the pictures ten epochs of "
+    "one training.",
+    "initializers": "`network.init` draws the weights of any network anew; the gain follows the activation. "
+    "The pictures show "
+    "the mean squares of outputs (line) and gradients (dashes) through 50 ReLU layers of 64 units, against "
+    "those of the first "
     "layer and of the last.",
     "objectives": "`objective.loss`. The pictures show the loss over a logit's lead, or over the error.",
-    "regularizers": "What keeps weights small, few or sure of little, and what it says about them beforehand. `train.l1` and "
+    "regularizers": "What keeps weights small, few or sure of little, and what it says about them beforehand. "
+    "`train.l1` and "
     "constraints come right after each step; biases and norm scales are free.",
 }
 
 
 def index() -> str:
     """``parts.md``: what there is, by family."""
-    rows = [f"- [{family}]({family}.md): " + ", ".join(f"[{name}]({family}.md#{name})" for name in parts(family)) for family in FAMILIES]
+    rows = [
+        f"- [{family}]({family}.md): " + ", ".join(f"[{name}]({family}.md#{name})" for name in parts(family))
+        for family in FAMILIES
+    ]
     return HEAD + "\n".join(rows) + "\n"
 
 
 HEAD = """# The parts
 
-Every layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has one short name:
-in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
+Every layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has one short
+name: in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
 
 ```sh
 netwright list activations
 netwright explain elu
-netwright train digits --network lenet5 --set network.activation=elu --set network.norm=group --set network.init=orthogonal --epochs 2
+netwright train digits --network lenet5 --set network.activation=elu --set network.init=orthogonal --epochs 2
 ```
 
 From Python, for any module:
@@ -78,8 +98,8 @@ replay(network, refit(network, (1, 8, 8), activation="elu", norm="batch"))  # th
 initialize(network, "lsuv", torch.randn(64, 1, 8, 8))
 ```
 
-Rprop, L-BFGS, conjugate gradients and Newton-CG follow one fixed function: a step takes the whole training part (in pieces, if
-it is large), and `train.mini_batches=true` is the way to have it otherwise.
+Rprop, L-BFGS, conjugate gradients and Newton-CG follow one fixed function: a step takes the whole training part (in
+pieces, if it is large), and `train.mini_batches=true` is the way to have it otherwise.
 
 ```sh
 netwright train digits --network mlp --optimizer lbfgs --epochs 3
@@ -112,9 +132,14 @@ def _entry(part: Part) -> str:
 def pictures(family: str) -> dict[str, str]:
     """Name → picture, for the parts of a family that have one."""
     made = {
-        "activations": _activations, "norms": _norms, "schedules": _schedules, "initializers": _initializers,
-        "objectives": _objectives, "optimizers": _optimizers, "layers": _layers,
-    }  # fmt: skip
+        "activations": _activations,
+        "norms": _norms,
+        "schedules": _schedules,
+        "initializers": _initializers,
+        "objectives": _objectives,
+        "optimizers": _optimizers,
+        "layers": _layers,
+    }
     return made[family]() if family in made else {}
 
 
@@ -137,13 +162,16 @@ def _activations() -> dict[str, str]:
 def _norms() -> dict[str, str]:
     def shared(rule: Any) -> list[tuple[str, list[list[int]]]]:
         return [
-            (f"example {example + 1}", [[rule(example, channel) for _ in range(6)] for channel in range(4)]) for example in (0, 1)
+            (f"example {example + 1}", [[rule(example, channel) for _ in range(6)] for channel in range(4)])
+            for example in (0, 1)
         ]
 
     rules = {
-        "batch": lambda example, channel: channel, "layer": lambda example, channel: example,
-        "group": lambda example, channel: 2 * example + channel // 2, "instance": lambda example, channel: 4 * example + channel,
-    }  # fmt: skip
+        "batch": lambda example, channel: channel,
+        "layer": lambda example, channel: example,
+        "group": lambda example, channel: 2 * example + channel // 2,
+        "instance": lambda example, channel: 4 * example + channel,
+    }
     return {name: cells(f"{name}: one colour, one mean and deviation", shared(rule)) for name, rule in rules.items()}
 
 
@@ -158,8 +186,12 @@ def _schedules() -> dict[str, str]:
             scores = [0.5, 0.6, 0.7, 0.7, 0.7, 0.7, 0.71, 0.71, 0.71, 0.71]
             factors = [1.0, *(listening.after_epoch(score) for score in scores)]
             ys = [factors[step // 10] for step in range(steps + 1)]
-        found[name] = lines(f"{name}, γ = 0.5, k = 3", [Curve("factor of the rate", [s / 10 for s in range(steps + 1)], ys)],
-                            x_title="epoch", y=(0.0, 1.05))  # fmt: skip
+        found[name] = lines(
+            f"{name}, γ = 0.5, k = 3",
+            [Curve("factor of the rate", [s / 10 for s in range(steps + 1)], ys)],
+            x_title="epoch",
+            y=(0.0, 1.05),
+        )
     return found
 
 
@@ -167,7 +199,9 @@ def _initializers() -> dict[str, str]:
     found = {}
     for name in parts("initializers"):
         torch.manual_seed(0)
-        network = nn.Sequential(*(each for _ in range(DEPTH) for each in (nn.Linear(WIDTH, WIDTH), nn.ReLU())), nn.Linear(WIDTH, 10))
+        network = nn.Sequential(
+            *(each for _ in range(DEPTH) for each in (nn.Linear(WIDTH, WIDTH), nn.ReLU())), nn.Linear(WIDTH, 10)
+        )
         x = torch.randn(256, WIDTH)
         initialize(network, name, x)
         outputs = []
@@ -182,8 +216,12 @@ def _initializers() -> dict[str, str]:
         backward = [float(o.grad.square().mean() / last) for o in outputs[:-1]]
         layers = list(range(1, DEPTH + 1))
         floor = [max(value, 1e-30) for value in forward], [max(value, 1e-30) for value in backward]
-        found[name] = lines(f"{name}: mean squares through {DEPTH} layers", [Curve("outputs", layers, floor[0]),
-                            Curve("gradients", layers, floor[1], dashed=True)], x_title="layer", log=True)  # fmt: skip
+        found[name] = lines(
+            f"{name}: mean squares through {DEPTH} layers",
+            [Curve("outputs", layers, floor[0]), Curve("gradients", layers, floor[1], dashed=True)],
+            x_title="layer",
+            log=True,
+        )
     return found
 
 
@@ -191,15 +229,25 @@ def _objectives() -> dict[str, str]:
     z = torch.linspace(-4, 4, 161, dtype=torch.float64)
     p = torch.sigmoid(z)
     by_lead = {
-        "cross-entropy": -torch.log(p), "binary-cross-entropy": torch.nn.functional.softplus(-z),
-        "hinge": (1 - z).clamp_min(0), "focal": -((1 - p) ** 2) * torch.log(p),
+        "cross-entropy": -torch.log(p),
+        "binary-cross-entropy": torch.nn.functional.softplus(-z),
+        "hinge": (1 - z).clamp_min(0),
+        "focal": -((1 - p) ** 2) * torch.log(p),
         "kl": 0.8 * (0.8 / p).log() + 0.2 * (0.2 / (1 - p)).log(),
-    }  # fmt: skip
-    by_error = {"squared": z**2, "absolute": z.abs(), "huber": torch.nn.functional.huber_loss(z, 0 * z, reduction="none")}
-    found = {name: lines(name, [Curve("loss", z.tolist(), y.tolist())], x_title="lead of the right logit", y=(0.0, 5.0))
-             for name, y in by_lead.items()}  # fmt: skip
-    return found | {name: lines(name, [Curve("loss", z.tolist(), y.tolist())], x_title="error", y=(0.0, 5.0))
-                    for name, y in by_error.items()}  # fmt: skip
+    }
+    by_error = {
+        "squared": z**2,
+        "absolute": z.abs(),
+        "huber": torch.nn.functional.huber_loss(z, 0 * z, reduction="none"),
+    }
+    found = {
+        name: lines(name, [Curve("loss", z.tolist(), y.tolist())], x_title="lead of the right logit", y=(0.0, 5.0))
+        for name, y in by_lead.items()
+    }
+    return found | {
+        name: lines(name, [Curve("loss", z.tolist(), y.tolist())], x_title="error", y=(0.0, 5.0))
+        for name, y in by_error.items()
+    }
 
 
 def _optimizers() -> dict[str, str]:
@@ -225,8 +273,13 @@ def _optimizers() -> dict[str, str]:
                 optimizer.step()
         losses.append(float(part().detach()))
         thin = range(0, len(losses), max(1, len(losses) // 200))
-        found[name] = lines(f"{name}: Rosenbrock's valley", [Curve("loss", [s + 1 for s in thin], [max(losses[s], 1e-16) for s in thin])],
-                            x_title="step", log=True, log_x=True)  # fmt: skip
+        found[name] = lines(
+            f"{name}: Rosenbrock's valley",
+            [Curve("loss", [s + 1 for s in thin], [max(losses[s], 1e-16) for s in thin])],
+            x_title="step",
+            log=True,
+            log_x=True,
+        )
     return found
 
 
@@ -241,8 +294,9 @@ def _layers() -> dict[str, str]:
         with torch.no_grad():
             response = layer(eye).reshape(inputs * size, -1).T
         return [
-            [-1 if abs(v) < 1e-9 else numbers.setdefault(round(float(v), 5), len(numbers)) for v in row] for row in response
-        ]  # fmt: skip
+            [-1 if abs(v) < 1e-9 else numbers.setdefault(round(float(v), 5), len(numbers)) for v in row]
+            for row in response
+        ]
 
     torch.manual_seed(0)
     pool: Any = nn.AvgPool2d((1, 2))
@@ -251,9 +305,14 @@ def _layers() -> dict[str, str]:
         "conv": (nn.Conv2d(1, 1, (1, 3), padding=(0, 1), bias=False), 1),
         "depthwise": (nn.Conv2d(2, 2, (1, 3), padding=(0, 1), groups=2, bias=False), 2),
         "transposed": (nn.ConvTranspose2d(1, 1, (1, 2), (1, 2), bias=False), 1),
-        "avg-pool": (pool, 1), "global-avg": (nn.AdaptiveAvgPool2d(1), 1), "flatten": (nn.Flatten(), 1),
-    }  # fmt: skip
-    found = {name: cells(f"{name}: outputs (rows) of inputs", [("", map_of(layer, inputs))]) for name, (layer, inputs) in shown.items()}
+        "avg-pool": (pool, 1),
+        "global-avg": (nn.AdaptiveAvgPool2d(1), 1),
+        "flatten": (nn.Flatten(), 1),
+    }
+    found = {
+        name: cells(f"{name}: outputs (rows) of inputs", [("", map_of(layer, inputs))])
+        for name, (layer, inputs) in shown.items()
+    }
     local, tiled = LocallyConnected2d(1, 1, (1, size), 3, bias=False), Tiled2d(1, 1, 3, tile=2, bias=False)
     found["local"] = cells("local: outputs (rows) of inputs", [("", map_of(local, 1))])
     found["tiled"] = cells("tiled, tile 2: outputs (rows) of inputs", [("", map_of(tiled, 1))])
@@ -261,10 +320,13 @@ def _layers() -> dict[str, str]:
     grouped = nn.Conv2d(4, 4, 1, groups=2, bias=False)
     with torch.no_grad():
         joint = grouped(torch.eye(4).reshape(4, 4, 1, 1)).reshape(4, 4).T
-    numbers = [[-1 if abs(v) < 1e-9 else at * 4 + c for c, v in enumerate(row)] for at, row in enumerate(joint.tolist())]
+    numbers = [
+        [-1 if abs(v) < 1e-9 else at * 4 + c for c, v in enumerate(row)] for at, row in enumerate(joint.tolist())
+    ]
     plain = map_of(shown["conv"][0], channels["conv"])
     found["conv"] = cells(
-        "conv: outputs (rows) of inputs", [("kernel 3", plain), ("dilation 2", map_of(dilated, 1)), ("groups 2, channels", numbers)]
+        "conv: outputs (rows) of inputs",
+        [("kernel 3", plain), ("dilation 2", map_of(dilated, 1)), ("groups 2, channels", numbers)],
     )
     return found
 

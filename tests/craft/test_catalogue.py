@@ -72,7 +72,9 @@ def test_pages_are_as_they_are_written(family: str, writer: ModuleType) -> None:
     assert (DOCS / f"{family}.md").read_text(encoding="utf-8") == writer.page(family), again
     assert (DOCS / "parts.md").read_text(encoding="utf-8") == writer.index(), again
     if family != "regularizers":
-        pictures = {path.stem.removeprefix(f"{family}-") for path in (DOCS / "images" / "parts").glob(f"{family}-*.svg")}
+        pictures = {
+            path.stem.removeprefix(f"{family}-") for path in (DOCS / "images" / "parts").glob(f"{family}-*.svg")
+        }
         missing = {"norms": {"weight", "cosine"}}.get(family, set())
         assert pictures <= set(parts(family))
         assert family == "layers" or pictures == set(parts(family)) - missing
@@ -88,5 +90,7 @@ def test_pictures_are_as_they_are_drawn(family: str, writer: ModuleType) -> None
 def test_it_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys; from netwright.craft import catalogue; catalogue.named('elu'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from netwright.craft import catalogue; catalogue.named('elu'); assert 'torch' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

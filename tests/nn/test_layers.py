@@ -55,7 +55,7 @@ def test_separable_and_factorised_kernels_are_products() -> None:
 def test_a_normalised_radial_layer_is_kernel_regression() -> None:
     torch.manual_seed(0)
     examples, targets, x = torch.randn(20, 3).double(), torch.randn(20, 2).double(), torch.randn(7, 3).double()
-    weights = torch.exp(-torch.cdist(x, examples) ** 2 / (2 * 0.7**2))
+    weights = torch.exp(-(torch.cdist(x, examples) ** 2) / (2 * 0.7**2))
     expected = weights @ targets / weights.sum(1, keepdim=True)
     torch.testing.assert_close(kernel_regression(examples, targets, 0.7)(x).detach(), expected)
     far = kernel_regression(examples, targets, 0.01)(x + 1e3)  # 0 / 0 by the formula, the nearest example here
@@ -87,13 +87,27 @@ def test_noise_is_there_in_training_alone_and_of_its_deviation() -> None:
 
 
 WORDS = {
-    "dense": "dense=5", "conv": "conv=6:kernel=3:dilation=2:groups=3", "depthwise": "depthwise:kernel=5",
-    "separable": "separable=4", "factorized": "factorized=4:kernel=5", "transposed": "transposed=4",
-    "local": "local=2", "tiled": "tiled=2:tile=3", "max-pool": "max-pool=2:ceil=true", "avg-pool": "avg-pool=3:stride=2",
-    "global-avg": "global-avg", "global-max": "global-max", "maxout-dense": "maxout-dense=5:pieces=3",
-    "radial": "radial=4:normalised=true", "cosine-dense": "cosine-dense=5", "cosine-conv": "cosine-conv=4",
-    "weight-norm-dense": "weight-norm-dense=5", "dropout": "dropout=0.5", "noise": "noise=0.1", "flatten": "flatten",
-}  # fmt: skip
+    "dense": "dense=5",
+    "conv": "conv=6:kernel=3:dilation=2:groups=3",
+    "depthwise": "depthwise:kernel=5",
+    "separable": "separable=4",
+    "factorized": "factorized=4:kernel=5",
+    "transposed": "transposed=4",
+    "local": "local=2",
+    "tiled": "tiled=2:tile=3",
+    "max-pool": "max-pool=2:ceil=true",
+    "avg-pool": "avg-pool=3:stride=2",
+    "global-avg": "global-avg",
+    "global-max": "global-max",
+    "maxout-dense": "maxout-dense=5:pieces=3",
+    "radial": "radial=4:normalised=true",
+    "cosine-dense": "cosine-dense=5",
+    "cosine-conv": "cosine-conv=4",
+    "weight-norm-dense": "weight-norm-dense=5",
+    "dropout": "dropout=0.5",
+    "noise": "noise=0.1",
+    "flatten": "flatten",
+}
 
 
 def test_every_layer_has_a_page_and_every_page_its_layer() -> None:
@@ -121,11 +135,18 @@ def test_a_bias_before_a_norm_is_left_out_and_ceil_keeps_the_rest() -> None:
 @pytest.mark.parametrize(
     ("layers", "says"),
     [
-        (["cnov=3"], "conv"), (["conv"], "no number"), (["conv=4:kernal=3"], "kernel"), (["dense=4", "conv=3"], "shape"),
-        (["conv=4:kernel"], "argument=value"), (["conv=4:groups=3"], "groups"), (["relu=3"], "the number 3"),
-        (["group=3"], "3 groups|group"), (["conv=5", "maxout=2"], "5 channels"), (["max-pool=99"], "shape"),
+        (["cnov=3"], "conv"),
+        (["conv"], "no number"),
+        (["conv=4:kernal=3"], "kernel"),
+        (["dense=4", "conv=3"], "shape"),
+        (["conv=4:kernel"], "argument=value"),
+        (["conv=4:groups=3"], "groups"),
+        (["relu=3"], "the number 3"),
+        (["group=3"], "3 groups|group"),
+        (["conv=5", "maxout=2"], "5 channels"),
+        (["max-pool=99"], "shape"),
     ],
-)  # fmt: skip
+)
 def test_words_that_do_not_fit_say_which(layers: list[str], says: str) -> None:
     with pytest.raises(NetworkError, match=rf"layers\[\d\].*({says})"):
         Stack((4, 8, 8), 2, layers)

@@ -1,4 +1,4 @@
-"""Other parts for any network: it runs, keeps its weights, replays to the same bits, and is normalised where it should."""
+"""Other parts for any network: it runs, keeps its weights and replays to the same bits."""
 
 from __future__ import annotations
 
@@ -128,7 +128,9 @@ def test_weight_norm_changes_nothing_at_the_start_and_cosines_lie_within_one() -
         y = torch.randn(2, 4, 7, 7)
         patches = nn.functional.unfold(y, 3, padding=1).unflatten(1, (2, -1))  # (N, groups, I k², places)
         kernels = layer.weight.flatten(1).unflatten(0, (2, 3))
-        by_hand = torch.einsum("ngkp,gok->ngop", nn.functional.normalize(patches, dim=2), nn.functional.normalize(kernels, dim=2))
+        by_hand = torch.einsum(
+            "ngkp,gok->ngop", nn.functional.normalize(patches, dim=2), nn.functional.normalize(kernels, dim=2)
+        )
         torch.testing.assert_close(layer(y), by_hand.reshape(2, 6, 7, 7), rtol=1e-4, atol=1e-5)
         assert float(CosineLinear(4, 3)(1e3 * torch.randn(50, 4)).abs().max()) <= 1 + 1e-5
 
@@ -175,7 +177,9 @@ def test_running_statistics_are_those_of_the_batches_and_stay_in_evaluation() ->
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_contradictions_say_where(network: nn.Module, shape: tuple[int, ...], switches: dict[str, object], says: str) -> None:
+def test_contradictions_say_where(
+    network: nn.Module, shape: tuple[int, ...], switches: dict[str, object], says: str
+) -> None:
     with pytest.raises(NetworkError, match=says):
         refit(network, shape, **switches)
 

@@ -70,11 +70,18 @@ def test_units_of_a_transposed_convolution_lie_along_its_second_axis() -> None:
 def test_constraints_hold_after_every_optimiser(name: str) -> None:
     torch.manual_seed(0)
     x, y = torch.randn(50, 6), torch.randn(50)
-    for options in (Train(optimizer=name, lr=0.1, max_norm=0.5), Train(optimizer=name, lr=0.1, constraint="non-negative")):
+    for options in (
+        Train(optimizer=name, lr=0.1, max_norm=0.5),
+        Train(optimizer=name, lr=0.1, constraint="non-negative"),
+    ):
         network = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
         fitted(network, options, x, y, 20)
         for layer in (network[0], network[2]):
-            assert float(layer.weight.norm(dim=1).max()) <= 0.5 + 1e-6 if options.max_norm else float(layer.weight.min()) >= 0
+            assert (
+                float(layer.weight.norm(dim=1).max()) <= 0.5 + 1e-6
+                if options.max_norm
+                else float(layer.weight.min()) >= 0
+            )
 
 
 def test_attached_again_it_is_there_once() -> None:
@@ -107,5 +114,5 @@ def test_layers_have_decays_of_their_own_and_biases_none() -> None:
     decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
     found = {name: decays[id(p)] for name, p in network.named_parameters()}
     assert {name: decay for name, decay in found.items() if decay} == {"0.weight": 0.1, "1.0.weight": 0.5}
-    with pytest.raises(RecipeError, match="decay_layers.9"):
+    with pytest.raises(RecipeError, match=r"decay_layers\.9"):
         optimizers.groups(network, Train(decay_layers={"9": 0.1}))

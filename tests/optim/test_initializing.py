@@ -37,7 +37,7 @@ def variances(network: nn.Sequential, x: torch.Tensor) -> tuple[list[float], lis
 
 
 def test_the_names_are_the_pages() -> None:
-    assert schema.INITIALIZERS == tuple(catalogue.parts("initializers"))
+    assert tuple(catalogue.parts("initializers")) == schema.INITIALIZERS
     with pytest.raises(UsageError, match="orthogonal"):
         initialize(nn.Linear(3, 3), "orthogonl", torch.randn(2, 3))
 
@@ -45,11 +45,16 @@ def test_the_names_are_the_pages() -> None:
 @pytest.mark.parametrize(
     ("how", "activation", "forward", "backward"),
     [  # by how much the mean square may grow or shrink over fifty layers
-        ("he", nn.ReLU, 30.0, 30.0), ("he-uniform", nn.ReLU, 30.0, 30.0), ("lsuv", nn.ReLU, 2.0, 100.0),
-        ("xavier", nn.Identity, 30.0, 30.0), ("xavier-normal", nn.Identity, 30.0, 30.0), ("orthogonal", nn.Identity, 1.001, 1.001),
-        ("lsuv", nn.Tanh, 2.0, 1e6), ("xavier", nn.Tanh, 100.0, 30.0),
+        ("he", nn.ReLU, 30.0, 30.0),
+        ("he-uniform", nn.ReLU, 30.0, 30.0),
+        ("lsuv", nn.ReLU, 2.0, 100.0),
+        ("xavier", nn.Identity, 30.0, 30.0),
+        ("xavier-normal", nn.Identity, 30.0, 30.0),
+        ("orthogonal", nn.Identity, 1.001, 1.001),
+        ("lsuv", nn.Tanh, 2.0, 1e6),
+        ("xavier", nn.Tanh, 100.0, 30.0),
     ],
-)  # fmt: skip
+)
 def test_signals_and_gradients_go_through_fifty_layers(
     how: str, activation: type[nn.Module], forward: float, backward: float
 ) -> None:
@@ -130,15 +135,23 @@ def test_the_first_predictions_are_the_classes_shares(exclusive: bool) -> None:
 def test_from_a_recipe_and_again_after_a_kill_before_the_first_checkpoint(tmp_path: Path) -> None:
     """The same recipe gives the same first weights twice; the first loss is that of the shares."""
     settings = {
-        "data.source": "digits", "data.limit": 200, "network.name": "lenet5", "network.init": "lsuv", "network.norm": "batch",
-        "network.prior_bias": True, "watch.enabled": False, "train.epochs": 1, "train.lr": 1e-9, "train.average": 0,
-    }  # fmt: skip
+        "data.source": "digits",
+        "data.limit": 200,
+        "network.name": "lenet5",
+        "network.init": "lsuv",
+        "network.norm": "batch",
+        "network.prior_bias": True,
+        "watch.enabled": False,
+        "train.epochs": 1,
+        "train.lr": 1e-9,
+        "train.average": 0,
+    }
     runs = [workbench.train(from_dict({}, settings), folder=tmp_path) for _ in range(2)]
     states = [run.network.state_dict() for run in runs]
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values()))
     assert runs[0].files.reader().series("loss")[1][0] == pytest.approx(math.log(10), rel=0.1)
+    table = tmp_path / "table.csv"
+    table.write_text("a,y\n" + "\n".join(f"{i},{i * 0.37 % 1}" for i in range(60)))
+    other = {"data.source": str(table), "data.task": "regression", "network.name": "mlp", "network.norm": "own"}
     with pytest.raises(RecipeError, match="prior_bias"):
-        task = {"objective.loss": "squared", "data.source": "table.csv", "data.task": "regression"}
-        (tmp_path / "table.csv").write_text("a,y\n" + "\n".join(f"{i},{i * 0.37 % 1}" for i in range(60)))
-        changes = settings | task | {"data.source": str(tmp_path / "table.csv"), "network.name": "mlp", "network.norm": "own"}
-        workbench.train(from_dict({}, changes), folder=tmp_path)
+        workbench.train(from_dict({}, settings | other), folder=tmp_path)

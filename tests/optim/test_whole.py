@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +62,13 @@ def descend(  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize(
     ("name", "theirs", "steps", "close"),
-    [("cg", "CG", 60, 1e-5), ("cg-hs", "CG", 60, 1e-5), ("newton-cg", "Newton-CG", 60, 1e-8), ("lbfgs", "L-BFGS-B", 5, 1e-4)],
-)  # fmt: skip
+    [
+        ("cg", "CG", 60, 1e-5),
+        ("cg-hs", "CG", 60, 1e-5),
+        ("newton-cg", "Newton-CG", 60, 1e-8),
+        ("lbfgs", "L-BFGS-B", 5, 1e-4),
+    ],
+)
 def test_rosenbrock_as_scipy_solves_it(name: str, theirs: str, steps: int, close: float) -> None:
     """From Rosenbrock's own start, in two and in four dimensions; at no more than three times SciPy's evaluations.
 
@@ -126,10 +132,13 @@ def test_the_step_found_satisfies_the_strong_wolfe_conditions(first: float) -> N
     functions = [
         lambda t: -t / (t * t + 2),
         lambda t: (t + 0.004) ** 5 - 2 * (t + 0.004) ** 4,
-        lambda t: (1 - t if t <= 0.99 else t - 1 if t >= 1.01 else 50 * (t - 1) ** 2 + 0.005)
-        + 2 * 0.99 / (39 * np.pi) * np.sin(39 * np.pi / 2 * t),
+        lambda t: (
+            (1 - t if t <= 0.99 else t - 1 if t >= 1.01 else 50 * (t - 1) ** 2 + 0.005)
+            + 2 * 0.99 / (39 * np.pi) * np.sin(39 * np.pi / 2 * t)
+        ),
     ]
     for f in functions:
+
         def at(t: float, f=f) -> tuple[float, float]:  # type: ignore[no-untyped-def]
             return float(f(t)), float((f(t + 1e-7) - f(t - 1e-7)) / 2e-7)
 
@@ -141,7 +150,11 @@ def test_the_step_found_satisfies_the_strong_wolfe_conditions(first: float) -> N
 
 def test_a_product_is_the_hessians_column() -> None:
     torch.manual_seed(0)
-    network, x, y = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(), torch.randn(6, 3).double(), torch.randn(6, 2)
+    network, x, y = (
+        nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double(),
+        torch.randn(6, 3).double(),
+        torch.randn(6, 2),
+    )
     parameters = list(network.parameters())
     evaluation = Evaluation([lambda: (network(x) - y).square().mean()], parameters)
     sizes = [p.numel() for p in parameters]
@@ -204,9 +217,13 @@ def test_wrong_use_says_how() -> None:
 # ---- from a recipe
 
 SMALL = {
-    "data.source": "digits", "data.limit": 200, "network.name": "stack", "network.arguments": {"layers": ["dense=16", "tanh"]},
-    "watch.enabled": False, "train.epochs": 8,
-}  # fmt: skip
+    "data.source": "digits",
+    "data.limit": 200,
+    "network.name": "stack",
+    "network.arguments": {"layers": ["dense=16", "tanh"]},
+    "watch.enabled": False,
+    "train.epochs": 8,
+}
 
 
 @pytest.mark.parametrize("name", FULL_BATCH)
@@ -215,7 +232,7 @@ def test_a_recipe_takes_the_whole_training_part_and_the_loss_falls(name: str, tm
     _, losses = run.files.reader().series("loss")
     assert len(losses) == 8
     if name != "rprop":
-        assert all(after <= before for before, after in zip(losses, losses[1:]))
+        assert all(after <= before for before, after in itertools.pairwise(losses))
     assert losses[-1] < 0.7 * losses[0]
 
 
@@ -231,12 +248,15 @@ def test_accumulated_pieces_are_the_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"train.batch_size": 20}, "whole training part"), ({"train.lr": "range-test"}, "range-test"),
-        ({"train.weight_decay": 0.1}, "weight_decay"), ({"train.clip": 1.0}, "line search"),
-        ({"train.precision": "bf16"}, "fp32"), ({"train.l1": 0.1}, "line search"),
+        ({"train.batch_size": 20}, "whole training part"),
+        ({"train.lr": "range-test"}, "range-test"),
+        ({"train.weight_decay": 0.1}, "weight_decay"),
+        ({"train.clip": 1.0}, "line search"),
+        ({"train.precision": "bf16"}, "fp32"),
+        ({"train.l1": 0.1}, "line search"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_what_contradicts_stops_before_training(changes: dict[str, object], says: str, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=says):
         workbench.train(from_dict({}, SMALL | {"train.optimizer": "cg"} | changes), folder=tmp_path)

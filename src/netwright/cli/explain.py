@@ -39,8 +39,8 @@ def explain(
     subject: Annotated[
         str | None,
         option(
-            "a layer, such as convolution, a finding's code, such as vanishing-gradient, or a part, such as elu. Left out: "
-            "the list"
+            "a layer, such as convolution, a finding's code, such as vanishing-gradient, or a part, such as elu. "
+            "Left out: the list"
         ),
     ] = None,
     /,
@@ -50,8 +50,9 @@ def explain(
 ) -> int:
     """Work a layer out, or say what a finding or a part of the craft means.
 
-    A part (`netwright list activations`, norms, optimizers, …): formula, range, when to use it, source. A layer: the formula, small numbers put in, the result, the source, forward and backward; the numbers are computed
-    when they are printed. A finding: what it looks like, why it happens, what helps, the formula, the source.
+    A part (`netwright list activations`, norms, optimizers, …): formula, range, when to use it, source. A layer: the
+    formula, small numbers put in, the result, the source, forward and backward; the numbers are computed when they are
+    printed. A finding: what it looks like, why it happens, what helps, the formula, the source.
     """
     if subject is None:
         return _subjects(lang, json)
@@ -65,7 +66,10 @@ def explain(
     if not worked and not parts:
         near = nearest(code, dict.fromkeys([*explaining.SUBJECTS, *CODES, *craft.names()]))
         raise UsageError(
-            "netwright explain", repr(subject), "a layer, a finding's code or a part's name", near or "netwright explain"
+            "netwright explain",
+            repr(subject),
+            "a layer, a finding's code or a part's name",
+            near or "netwright explain",
         )
     if lang is not None:
         raise UsageError(
@@ -147,8 +151,8 @@ def show_entry(entry: Entry, language: Language = "en") -> None:
 
 
 PART_HEADINGS = {
-    "formula": "formula", "derivative": "derivative", "range": "range", "saturation": "saturates", "prior": "as a prior",
-    "use": "when", "recipe": "in a recipe", "python": "in Python", "source": "source",
+    "formula": "formula", "derivative": "derivative", "range": "range", "saturation": "saturates",
+    "prior": "as a prior", "use": "when", "recipe": "in a recipe", "python": "in Python", "source": "source",
 }  # fmt: skip
 
 

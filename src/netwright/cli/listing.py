@@ -12,7 +12,8 @@ from netwright.recipe.reading import takes
 from netwright.recipe.writing import meanings
 
 What = Literal[
-    "networks", "layers", "activations", "norms", "initializers", "objectives", "optimizers", "schedules", "regularizers",
+    "networks", "layers", "activations", "norms", "initializers", "objectives", "optimizers", "schedules",
+    "regularizers",
     "sources", "losses", "findings", "keys",
 ]  # fmt: skip
 
@@ -24,6 +25,8 @@ SOURCES = {
     "array": "a .npz with x and y, or .npy files side by side",
     "table": "a .csv, .tsv or .parquet table with a target column",
     "sound": "WAV files in a folder a class",
+    "text": "a plain text, for a language model; or .txt files in a folder a class, also in an archive",
+    "series": "a table with data.horizon above 0, one time step a row",
     "python": "arrays, a Dataset or a DataLoader, handed to netwright.fit",
 }
 

@@ -1,1 +1,1 @@
-"""The parts of the craft: what each named part is, as data, for ``netwright list``, ``explain`` and the docs. No torch."""
+"""The parts of the craft as data, for ``netwright list``, ``explain`` and the docs. No torch."""

@@ -79,14 +79,20 @@ def fitting(
             "maps or series with several positions", "--set network.norm=layer",
         )  # fmt: skip
     if not 0 <= dimensions <= 3:
-        raise NetworkError(where, f"a tensor of {len(shape)} axes", "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)")
+        raise NetworkError(
+            where, f"a tensor of {len(shape)} axes", "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)"
+        )
     match kind:
         case "layer" if tokens or not dimensions:
             return "LayerNorm", {"normalized_shape": channels, "eps": eps}
         case "layer":
             return "GroupNorm", {"num_groups": 1, "num_channels": channels, "eps": eps}
         case "group" if not (tokens and dimensions):
-            return "GroupNorm", {"num_groups": groups_for(channels, groups, where), "num_channels": channels, "eps": eps}
+            return "GroupNorm", {
+                "num_groups": groups_for(channels, groups, where),
+                "num_channels": channels,
+                "eps": eps,
+            }
         case "group" | "batch" | "instance" if tokens and dimensions:
             number = groups_for(channels, groups, where) if kind == "group" else 1
             return "TokenNorm", {"kind": kind, "channels": channels, "groups": number, "eps": eps}

@@ -93,7 +93,11 @@ def calls(network: nn.Module, input_shape: Sequence[int], batch: int = 1) -> Cal
     leaves: list[str] = []
     for name, module in network.named_modules():
         inside = any(name.startswith(f"{leaf}.") for leaf in leaves)
-        if name and not inside and (isinstance(module, (*WEIGHTED, *norms.KINDS)) or next(module.children(), None) is None):
+        if (
+            name
+            and not inside
+            and (isinstance(module, (*WEIGHTED, *norms.KINDS)) or next(module.children(), None) is None)
+        ):
             leaves.append(name)
             handles += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave(name))]
     modes = [(module, module.training) for module in network.modules()]
@@ -142,7 +146,9 @@ def refit(
     """
     for name, given, known in (("activation", activation, activations.ACTIVATIONS), ("norm", norm, norms.NORMS)):
         if given != "own" and given not in known and not (name == "norm" and given == "none"):
-            raise unknown_name(f"network.{name}", given, ["own", *(["none"] if name == "norm" else []), *known], NetworkError)
+            raise unknown_name(
+                f"network.{name}", given, ["own", *(["none"] if name == "norm" else []), *known], NetworkError
+            )
     if (activation, norm) == ("own", "own") and not (drop_input or drop_hidden or noise_hidden or noise_weights):
         return ()
     plan = _Plan(network, calls(network, input_shape))
@@ -241,7 +247,9 @@ class _Plan:
         maker = self.seen.maker(at)
         if maker is None or not isinstance(maker.module, LAYERS) or (maker.module.bias is None) != back:
             return
-        if not back and (maker.makes in self.seen.functions or sum(c.reads == maker.makes for c in self.seen.calls) > 1):
+        if not back and (
+            maker.makes in self.seen.functions or sum(c.reads == maker.makes for c in self.seen.calls) > 1
+        ):
             return  # somebody else reads it, bias and all
         if sum(call.name == maker.name for call in self.seen.calls) == 1:
             self._put(maker.name, [_like(maker.module, bias=back) | {"keep": True}])
@@ -291,7 +299,8 @@ class _Plan:
         kinds = {"Linear", "Conv1d", "Conv2d"}
         if maker is None or type(maker.module).__name__ not in kinds:
             raise NetworkError(
-                f"network.activation at {self.seen.calls[at].name}", "maxout behind something else than a layer (a sum)",
+                f"network.activation at {self.seen.calls[at].name}",
+                "maxout behind something else than a layer (a sum)",
                 "a dense layer or a convolution right before", "--set network.activation=elu",
             )  # fmt: skip
         previous = self.steps.get(maker.name)
@@ -333,8 +342,10 @@ class _Plan:
             steps = self.steps.get(name, [ITSELF])
             return name if len(steps) == 1 else f"{name}.{len(steps) - 1}"
 
-        for name in self.parametrized:
-            done.append(Surgery(operation="parametrize", module=now(name), arguments={"kind": "weight_norm"}))
+        done += [
+            Surgery(operation="parametrize", module=now(name), arguments={"kind": "weight_norm"})
+            for name in self.parametrized
+        ]
         for name in dict.fromkeys(self.seen.calls[at].name for at in self.weighted) if noise else ():
             if isinstance(self.network.get_submodule(name), LAYERS):
                 arguments = {"kind": "noise", "arguments": {"deviation": noise}}

@@ -145,14 +145,13 @@ def _unit_variance(network: nn.Module, seen: Calls, inputs: Tensor) -> None:
 
 
 @torch.no_grad()
-def prior_bias(
-    network: nn.Module, inputs: Tensor, counts: Sequence[float], total: float, *, exclusive: bool
-) -> None:
+def prior_bias(network: nn.Module, inputs: Tensor, counts: Sequence[float], total: float, *, exclusive: bool) -> None:
     """Set the last layer's bias so that the untrained network predicts the classes' shares, in place.
 
-    ``inputs`` (N, ...): a batch, which shows the last layer. ``counts``: examples of each class (or label) of ``total``. ``exclusive``: log pᵢ (softmax), else the logit of
-    pᵢ (Lin et al. 2017, 4.1); half an example is added to each, so that a class without any stays finite. The last
-    layer's weights are scaled to a tenth, or the first outputs would drown it. Raises ``RecipeError`` without a bias.
+    ``inputs`` (N, ...): a batch, which shows the last layer. ``counts``: examples of each class (or label) of
+    ``total``. ``exclusive``: log pᵢ (softmax), else the logit of pᵢ (Lin et al. 2017, 4.1); half an example is added to
+    each, so that a class without any stays finite. The last layer's weights are scaled to a tenth, or the first outputs
+    would drown it. Raises ``RecipeError`` without a bias for each.
     """
     last: Any = None
     for call in calls(network, inputs.shape[1:]).calls:

@@ -23,7 +23,7 @@ MOST_LEFT = 0.01  # of the gradient, in an inner solution; with ½, as in the bo
 class NewtonCG(WholeOptimizer):
     """w ← w + t p, H p ≈ −g. One direction a step: up to ``inner`` products of the Hessian, then a line search.
 
-    The equation is solved to ‖r‖ ≤ min(0.01, √‖g‖) ‖g‖, which makes the method converge faster than linearly; a direction
+    The equation is solved to ‖r‖ ≤ min(0.01, √‖g‖) ‖g‖, so that the method converges faster than linearly; a direction
     of no or negative curvature ends it, and what was found so far is followed. ``step`` takes an `Evaluation`, whose
     ``product`` the method needs. For twice differentiable losses of the whole training part; behind ReLUs the Hessian
     is that of the pieces. ``lr`` scales the first trial of the line search.

@@ -120,7 +120,9 @@ def groups(network: nn.Module, options: Train) -> list[dict[str, Any]]:
         return [{"params": list(trainable.values())}]
     for layer in own:
         if not any(_inside(name, layer) for name in trainable):
-            known = [name for name, module in network.named_modules() if name and next(module.parameters(), None) is not None]
+            known = [
+                name for name, module in network.named_modules() if name and next(module.parameters(), None) is not None
+            ]
             raise RecipeError(
                 f"train.decay_layers.{layer}", "no module with trainable weights", "a module of the network",
                 nearest(layer, known) or ", ".join(known[:6]),
@@ -129,7 +131,9 @@ def groups(network: nn.Module, options: Train) -> list[dict[str, Any]]:
     for name, parameter in trainable.items():
         decay = own[max(fits, key=len)] if (fits := [layer for layer in own if _inside(name, layer)]) else usual
         found.setdefault(decay if parameter.ndim > 1 or options.decay_all else 0.0, []).append(parameter)
-    made = [{"params": held} if decay == usual else {"params": held, "weight_decay": decay} for decay, held in found.items()]
+    made = [
+        {"params": held} if decay == usual else {"params": held, "weight_decay": decay} for decay, held in found.items()
+    ]
     return sorted(made, key=lambda group: "weight_decay" in group)
 
 

@@ -10,8 +10,8 @@ from netwright.reporting.charts import escaped, log_texts, log_ticks, nice_ticks
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 480.0, 250.0, 56.0, 14.0, 40.0, 34.0
 COLOURS = ("#3b6ea5", "#d9822b", "#4c9f70", "#8e5ea2", "#b04a4a", "#5f7d8c", "#a08a2e", "#7a7a7a", "#2f9aa0", "#c45a9b")
-STYLE = """text{font:11px system-ui,sans-serif;fill:#333}.title{font-size:13px;font-weight:600}.grid{stroke:#ddd;fill:none}
-.zero{stroke:#999;fill:none}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.cell{stroke:#fff;stroke-width:.7}
+STYLE = """text{font:11px system-ui,sans-serif;fill:#333}.title{font-size:13px;font-weight:600}
+.grid{stroke:#ddd;fill:none}.zero{stroke:#999;fill:none}.line{fill:none;stroke-width:1.8;stroke-linejoin:round}.cell{stroke:#fff;stroke-width:.7}
 svg{background:#fff}"""
 
 
@@ -96,7 +96,17 @@ def cells(title: str, panels: Sequence[tuple[str, Sequence[Sequence[int]]]], und
         for at, row in enumerate(rows):
             for column, value in enumerate(row):
                 colour = "#eee" if value < 0 else COLOURS[value % len(COLOURS)]
-                body.append(tag("rect", x=x + column * side, y=46 + at * side, width=side, height=side, fill=colour, class_="cell"))
+                body.append(
+                    tag(
+                        "rect",
+                        x=x + column * side,
+                        y=46 + at * side,
+                        width=side,
+                        height=side,
+                        fill=colour,
+                        class_="cell",
+                    )
+                )
         x += max(len(rows[0]) * side, 6.2 * len(name)) + 22
         high = max(high, 46 + len(rows) * side)
     if under:
@@ -106,6 +116,6 @@ def cells(title: str, panels: Sequence[tuple[str, Sequence[Sequence[int]]]], und
 
 def _file(body: Sequence[str], title: str, width: float, height: float) -> str:
     return tag(
-        "svg", "".join(body), xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}", width=f"{width:g}",
-        role="img", aria_label=title,
+        "svg", "".join(body), xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {width:g} {height:g}",
+        width=f"{width:g}", role="img", aria_label=title,
     )  # fmt: skip

@@ -44,8 +44,8 @@ class LocallyConnected2d(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, size: tuple[int, int], kernel: int = 3, stride: int = 1, padding: int | None = None,
-        bias: bool = True,
+        self, inputs: int, outputs: int, size: tuple[int, int], kernel: int = 3, stride: int = 1,
+        padding: int | None = None, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         self.kernel, self.stride, self.size = kernel, stride, tuple(size)
@@ -65,7 +65,9 @@ class LocallyConnected2d(nn.Module):
         return made if self.bias is None else made + self.bias
 
     def extra_repr(self) -> str:
-        return f"{self.weight.shape[1] // self.kernel**2}, {self.weight.shape[2]}, kernel={self.kernel}, size={self.size}"
+        return (
+            f"{self.weight.shape[1] // self.kernel**2}, {self.weight.shape[2]}, kernel={self.kernel}, size={self.size}"
+        )
 
 
 class Tiled2d(nn.Module):

@@ -28,7 +28,9 @@ class _CosineConv:
 
     def _cosines(self, input: torch.Tensor) -> torch.Tensor:
         conv: nn.modules.conv._ConvNd = self  # type: ignore[assignment]
-        weight = conv.weight / conv.weight.flatten(1).norm(dim=1).clamp_min(EPS**0.5).view(-1, *[1] * (conv.weight.ndim - 1))
+        weight = conv.weight / conv.weight.flatten(1).norm(dim=1).clamp_min(EPS**0.5).view(
+            -1, *[1] * (conv.weight.ndim - 1)
+        )
         ones = weight.new_ones(conv.groups, *weight.shape[1:])
         made = conv._conv_forward(input, weight, None)  # type: ignore[operator]
         square = conv._conv_forward(input.square(), ones, None)  # type: ignore[operator]

@@ -78,6 +78,7 @@ def kernel_regression(examples: Tensor, targets: Tensor, width: float) -> nn.Seq
 
 def place_all(network: nn.Module, inputs: Tensor) -> None:
     """Put every radial layer of a network where a batch lies, from input to output; other modules stay."""
+
     def take(layer: Any, given: tuple[Tensor, ...]) -> None:
         layer.place(given[0].detach())
 

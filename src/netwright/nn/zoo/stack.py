@@ -22,7 +22,7 @@ Shape = tuple[int, ...]
 
 
 class Stack(nn.Module):
-    """(N, ...) → (N, outputs): layers in words, ``conv=16:kernel=3``, ``batch``, ``relu``, ``max-pool=2``, ``dense=64``.
+    """(N, ...) → (N, outputs): layers in words, ``conv=16:kernel=3``, ``batch``, ``relu``, ``dense=64``.
 
     A word is a layer, an activation or a norm (`netwright list layers`), with its main number and further arguments;
     a dense layer makes the outputs of what comes last. A bias before a norm is left out. Without layers it is a linear
@@ -66,7 +66,9 @@ def _parsed(word: object, where: str) -> Word:
     name, equals, main = first.partition("=")
     known = [*LAYERS, *activations.ACTIVATIONS, *norms.NORMS[:4]]
     if name not in known:
-        raise NetworkError(where, repr(name), "a layer, an activation or a norm", nearest(name, known) or "netwright list layers")
+        raise NetworkError(
+            where, repr(name), "a layer, an activation or a norm", nearest(name, known) or "netwright list layers"
+        )
     options = {}
     for piece in rest:
         key, assigned, value = piece.partition("=")
@@ -123,10 +125,15 @@ def _made(part: Word, shape: Shape, bias: bool, where: str) -> nn.Module:
 
 
 NORM_KINDS: dict[str, Callable[..., nn.Module]] = {
-    "LayerNorm": nn.LayerNorm, "GroupNorm": nn.GroupNorm, "BatchNorm1d": nn.BatchNorm1d, "BatchNorm2d": nn.BatchNorm2d,
-    "BatchNorm3d": nn.BatchNorm3d, "InstanceNorm1d": nn.InstanceNorm1d, "InstanceNorm2d": nn.InstanceNorm2d,
+    "LayerNorm": nn.LayerNorm,
+    "GroupNorm": nn.GroupNorm,
+    "BatchNorm1d": nn.BatchNorm1d,
+    "BatchNorm2d": nn.BatchNorm2d,
+    "BatchNorm3d": nn.BatchNorm3d,
+    "InstanceNorm1d": nn.InstanceNorm1d,
+    "InstanceNorm2d": nn.InstanceNorm2d,
     "InstanceNorm3d": nn.InstanceNorm3d,
-}  # fmt: skip
+}
 
 
 def _after(made: nn.Module, shape: Shape, where: str) -> Shape:
@@ -211,15 +218,24 @@ def _weight_norm(shape: Shape, units: int) -> nn.Module:
 # Name → how it is built behind a shape (without the batch), and which argument its number is.
 LAYERS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "dense": (lambda shape, units, bias=True: nn.Linear(shape[0], units, bias), "units"),
-    "conv": (_conv, "channels"), "depthwise": (_depthwise, ""), "separable": (_separable, "channels"),
-    "factorized": (_factorized, "channels"), "transposed": (_transposed, "channels"), "local": (_local, "channels"),
-    "tiled": (_tiled, "channels"), "max-pool": (_max_pool, "size"), "avg-pool": (_avg_pool, "size"),
+    "conv": (_conv, "channels"),
+    "depthwise": (_depthwise, ""),
+    "separable": (_separable, "channels"),
+    "factorized": (_factorized, "channels"),
+    "transposed": (_transposed, "channels"),
+    "local": (_local, "channels"),
+    "tiled": (_tiled, "channels"),
+    "max-pool": (_max_pool, "size"),
+    "avg-pool": (_avg_pool, "size"),
     "global-avg": (lambda shape: (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d)[_axes(shape, "global-avg") - 1](1), ""),
     "global-max": (lambda shape: (nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d)[_axes(shape, "global-max") - 1](1), ""),
     "maxout-dense": (lambda shape, units, pieces=2, bias=True: MaxoutLinear(shape[0], units, pieces, bias), "units"),
     "radial": (lambda shape, units, normalised=False: Radial(shape[0], units, normalised), "units"),
-    "cosine-dense": (lambda shape, units: CosineLinear(shape[0], units), "units"), "cosine-conv": (_cosine_conv, "channels"),
-    "weight-norm-dense": (_weight_norm, "units"), "dropout": (lambda shape, share: nn.Dropout(share), "share"),
-    "noise": (lambda shape, deviation: GaussianNoise(deviation), "deviation"), "flatten": (lambda shape: nn.Flatten(), ""),
-}  # fmt: skip
+    "cosine-dense": (lambda shape, units: CosineLinear(shape[0], units), "units"),
+    "cosine-conv": (_cosine_conv, "channels"),
+    "weight-norm-dense": (_weight_norm, "units"),
+    "dropout": (lambda shape, share: nn.Dropout(share), "share"),
+    "noise": (lambda shape, deviation: GaussianNoise(deviation), "deviation"),
+    "flatten": (lambda shape: nn.Flatten(), ""),
+}
 FLAT = ("dense", "maxout-dense", "radial", "cosine-dense", "weight-norm-dense")
