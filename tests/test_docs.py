@@ -60,7 +60,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }  # fmt: skip
     (folder / "instances.json").write_text(json.dumps(boxes))
     (folder / "detections.json").write_text(json.dumps([{**box, "score": 0.9}]))
-    (folder / "book.txt").write_text("the cat sat on the mat, and the dog sat on the cat.\n" * 80)
+    (folder / "book.txt").write_text("The cat sat on the mat.\nAnd the dog, so it seems, sat on the cat.\n" * 80)
     for label, word in (("good", "lovely"), ("bad", "awful")):
         (folder / "reviews" / label).mkdir(parents=True)
         for number in range(20):

@@ -7,6 +7,7 @@ files matter only where the format itself lays them down (``train-images-idx3-ub
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import gzip
 import lzma
@@ -36,6 +37,7 @@ BUILT_IN = ("digits",)
 DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no validation part of its own
 DIGITS_TEST = 0.2  # of the built-in digits, which have no test part and are too few to do without one
 PEEK_BYTES = 4096
+PROSE_LINES, TABLE_SHARE = 40, 0.8  # lines that are looked at, and the share of them that a table divides alike
 ENOUGH = 100  # pictures or sounds that are seen in a folder or archive before it is clear which of them it is
 
 Split = Literal["validation", "test"]
@@ -225,7 +227,7 @@ def _file_kind(path: Path) -> str | None:
         return "idx"  # damaged, as its reader will say
     if not _is_text(inside):
         return None
-    return "text" if _runs_on(path, inside) else "table"
+    return "text" if _runs_on(inside) else "table"
 
 
 def _start(path: Path) -> bytes:
@@ -248,12 +250,18 @@ def _unpacked(path: Path) -> bytes:
     return start
 
 
-def _runs_on(path: Path, start: bytes) -> bool:
-    """Whether a text is one to read: no mark divides its first lines, and they are not numbers, one a line."""
-    kind = kind_of(path)
-    lines = [line.strip() for line in start.decode("utf-8", "ignore").splitlines()[1:20] if line.strip()]
-    numbers = sum(line.replace(".", "").replace("-", "").replace("e", "").isdigit() for line in lines)
-    return kind is not None and kind.name == "text" and len(lines) > 1 and numbers < len(lines) / 2
+def _runs_on(start: bytes) -> bool:
+    """Whether a text is one to read: no mark divides most of its first lines into as many cells, and they are not
+    numbers, one a line."""
+    whole = start if len(start) < PEEK_BYTES else start[: start.rfind(b"\n") + 1]
+    lines = [line for line in whole.decode("utf-8", "ignore").splitlines() if line.strip()][:PROSE_LINES]
+    for mark in ",;\t|":
+        widths = [len(row) for row in csv.reader(lines, delimiter=mark)]
+        usual = max(widths, key=widths.count, default=1)
+        if usual > 1 and widths.count(usual) >= TABLE_SHARE * len(widths):
+            return False
+    numbers = sum(line.strip().replace(".", "").replace("-", "").replace("e", "").isdigit() for line in lines)
+    return len(lines) > 1 and numbers < len(lines) / 2
 
 
 def _is_text(start: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import dataclasses
+import functools
 import gzip
 import lzma
 import zlib
@@ -139,9 +140,9 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
     class folders (a README)."""
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
-        every = ((file.relative_to(path).as_posix(), lambda file=file: content_of(file)) for file in files)  # type: ignore[misc]
+        every = ((file.relative_to(path).as_posix(), functools.partial(content_of, file)) for file in files)
     else:
-        every = ((entry.name, entry.read) for entry in entries(path) if not entry.directory)
+        every = ((entry.name, functools.partial(entry.read)) for entry in entries(path) if not entry.directory)
     for name, content in every:
         parts = PurePosixPath(name).parts
         if is_text(name) and len(parts) > 1 and not any(part.startswith((".", "__MACOSX")) for part in parts):

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from netwright.preprocess.records import ArrayPreprocess, Column, Preprocess, TablePreprocess
+from netwright.data.words import decode
+from netwright.preprocess.records import ArrayPreprocess, Column, Preprocess, TablePreprocess, TextInput
 from netwright.records import Record
 from netwright.reporting import formatting
 
@@ -68,6 +69,7 @@ def cards(
     made = []
     for position, row in zip(places.tolist(), chosen.array_rows(places).tolist()):
         decision = None if decisions is None else np.asarray(decisions[position])
+        inputs = tuple(array[row] for array in chosen.inputs)
         made.append(
             ExampleCard(
                 name=formatting.clipped(chosen.name(position), NAME_LENGTH),
@@ -75,7 +77,7 @@ def cards(
                 predicted="" if decision is None else _answer(examples, names, decision),
                 probability=_probability(examples, decision, probabilities, position),
                 loss=None if losses is None else _finite(losses[position]),
-                **_look(examples.preprocess, tuple(array[row] for array in chosen.inputs)),
+                **_shown(examples, inputs),
             )
         )
     return made
@@ -148,6 +150,20 @@ def _look(records: tuple[Preprocess, ...], inputs: tuple[Array, ...]) -> dict[st
         for key, value in _look_of(record, raw).items():
             look.setdefault(key, value)
     return look
+
+
+def _shown(examples: Examples, inputs: tuple[Array, ...]) -> dict[str, Any]:
+    if examples.text is not None:
+        return _text(examples.text, inputs[0])
+    if examples.window is not None:  # the past of what is told
+        return {"wave": wave(inputs[0][examples.window.columns.index(examples.window.targets[0])])}
+    return _look(examples.preprocess, inputs)
+
+
+def _text(record: TextInput, ids: Array) -> dict[str, Any]:
+    """The beginning of a text, as the network reads it."""
+    length = int(np.count_nonzero(ids))
+    return {"cells": {"text": formatting.clipped(decode(ids[:length].tolist(), record), 4 * CELL_LENGTH)}}
 
 
 def _look_of(record: Preprocess, raw: Array) -> dict[str, Any]:
