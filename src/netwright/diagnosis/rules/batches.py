@@ -25,6 +25,8 @@ ADAM = experiment(change("optimizer", "adam"), worth=56.0, question="Adam at its
 WHOLE_BATCH_ONLY = {
     "Rprop": "follows the signs of gradients, which are noise on mini-batches (Riedmiller and Braun 1993)",
     "LBFGS": "fits a curvature to differences of gradients, which are noise on mini-batches (Bollapragada et al. 2018)",
+    "ConjugateGradient": "makes directions conjugate by differences of gradients, which are noise on mini-batches",
+    "NewtonCG": "solves for the minimum of one batch, which is not that of the next",
 }
 
 
