@@ -4,11 +4,11 @@
 
 A study asks for configurations; each is answered by the nearest recorded one that it did not use yet (distances
 over the seven keys' shares of their ranges, weighted by the square root of their importance on that table), which then
-costs its recorded seconds, up to the epoch at which it is stopped. Three searches run on the same seeds at the same
-budget of trial-seconds, ``--budget`` times the mean cost of a whole training: the staged search with successive halving,
-Optuna's TPE with successive halving, and random search that trains everything to its end. What counts is the time until
-the first whole training among the best 2 % of the table; a study that does not get there counts the whole budget. The
-paired differences of those times have bootstrap intervals.
+costs its recorded seconds, up to the epoch at which it is stopped. Three searches run on the same seeds at one
+budget of trial-seconds, ``--budget`` times the mean cost of a whole training: the staged search with successive
+halving, Optuna's TPE with successive halving, and random search that trains everything to its end. What counts is the
+time until the first whole training among the best 2 % of the table; a study that does not get there counts the whole
+budget. The paired differences of those times have bootstrap intervals.
 """
 
 from __future__ import annotations

@@ -376,6 +376,26 @@ def test_the_folder_of_a_study_that_nobody_may_write_is_said(tmp_path: Path) -> 
         study(tmp_path / "deeper")
 
 
+def test_trials_are_read_as_optuna_reads_them(tmp_path: Path) -> None:
+    """The rows that we read by ourselves, beside Optuna's own objects: finished, stopped, failed, waiting, running."""
+    import optuna
+
+    one = study(tmp_path, space=(*SPACE, "train.schedule=cosine,step"), trials=6)
+    run = Fake(one.space, epochs=2)
+    for _ in range(4):
+        one.step(run)
+    one.step(lambda recipe, number, told: 1 / 0)
+    one.enqueue(one.space.complete({"train.lr": 0.5}))
+    one.inner.add_trial(optuna.trial.create_trial(value=float("inf")))
+    one._asked()
+    theirs = optuna.load_study(study_name="s", storage=optuna.storages.RDBStorage(one.url)).get_trials()
+    assert one.storage.get_all_trials(one.inner._study_id) == theirs
+    some = {theirs[0]._trial_id, theirs[2]._trial_id}
+    last = theirs[3]._trial_id
+    expected = [each for each in theirs if each._trial_id in some or each._trial_id > last]
+    assert one.storage._get_trials(one.inner._study_id, None, some, last) == expected
+
+
 def test_settings_survive_the_database(tmp_path: Path) -> None:
     one = study(tmp_path)
     assert Study("s", tmp_path, one.url).load() == settings()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import logging
 import os
 import sqlite3
@@ -15,8 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
+import sqlalchemy.orm
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from netwright.errors import MissingExtraError, RunError, UsageError
@@ -55,6 +61,62 @@ class Storage(RDBStorage):
                 url, engine_kwargs=arguments, heartbeat_interval=BEAT_SECONDS, grace_period=GRACE_SECONDS,
                 heartbeat_stale_trial_callback=lambda study, trial: None,
             )  # fmt: skip
+
+    def _get_trials(
+        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        """As Optuna has it, but by plain rows: objects of the mapper take nine tenths of the time of a listing."""
+        trial = models.TrialModel
+        wanted = [trial.study_id == study_id]
+        if states is not None:
+            wanted.append(trial.state.in_(list(states)))
+        if trial_id_greater_than > -1:
+            newer = trial.trial_id > trial_id_greater_than
+            known = [each for each in included_trial_ids if each <= trial_id_greater_than]
+            wanted.append(sqlalchemy.or_(trial.trial_id.in_(known), newer) if known else newer)
+        with sqlalchemy.orm.Session(self.engine) as session:
+
+            def parts(model: Any, *columns: Any) -> dict[int, list[Any]]:
+                query = sqlalchemy.select(model.trial_id, *columns).join(trial, model.trial_id == trial.trial_id)
+                found: dict[int, list[Any]] = {}
+                for row in session.execute(query.where(*wanted)):
+                    found.setdefault(row[0], []).append(row[1:])
+                return found
+
+            heads = list(session.scalars(sqlalchemy.select(trial).where(*wanted).order_by(trial.trial_id)))
+            one, value, seen = models.TrialParamModel, models.TrialValueModel, models.TrialIntermediateValueModel
+            parameters = parts(one, one.param_id, one.param_name, one.param_value, one.distribution_json)
+            values = parts(value, value.objective, value.value, value.value_type)
+            curves = parts(seen, seen.step, seen.intermediate_value, seen.intermediate_value_type)
+            own, system = (
+                parts(model, model.key, model.value_json)
+                for model in (models.TrialUserAttributeModel, models.TrialSystemAttributeModel)
+            )
+            trials = []
+            for head in heads:
+                place = head.trial_id
+                ranges = {
+                    name: (_distribution(text), kept) for _, name, kept, text in sorted(parameters.get(place, ()))
+                }
+                made = FrozenTrial(
+                    number=head.number, state=head.state, value=None, trial_id=place,
+                    datetime_start=head.datetime_start, datetime_complete=head.datetime_complete,
+                    values=[value.stored_repr_to_value(*row[1:]) for row in sorted(values.get(place, ()))] or None,
+                    params={name: kind.to_external_repr(kept) for name, (kind, kept) in ranges.items()},
+                    distributions={name: kind for name, (kind, _) in ranges.items()},
+                    user_attrs={key: json.loads(text) for key, text in own.get(place, ())},
+                    system_attrs={key: json.loads(text) for key, text in system.get(place, ())},
+                    intermediate_values={
+                        step: seen.stored_repr_to_intermediate_value(*row) for step, *row in curves.get(place, ())
+                    },
+                )  # fmt: skip
+                trials.append(made)
+        return trials
+
+
+@functools.lru_cache(maxsize=1024)
+def _distribution(text: str) -> BaseDistribution:
+    return json_to_distribution(text)
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,8 +165,8 @@ for _name in (
     "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr",
     "get_trial", "get_all_trials", "_get_trials", "record_heartbeat", "_get_stale_trial_ids", "get_best_trial",
 ):  # fmt: skip
-    if hasattr(RDBStorage, _name):
-        setattr(Storage, _name, _patient(getattr(RDBStorage, _name)))
+    if hasattr(Storage, _name):
+        setattr(Storage, _name, _patient(getattr(Storage, _name)))
 
 
 def _reason(error: BaseException) -> str:
