@@ -205,6 +205,8 @@ class _Shop:
                 return Trained({}, 0.0, run=str(path), failed=str(facts["failed"]), reused=True)
             if not run.current().get("finished"):
                 if not run.current().get("last"):
+                    if path.parent == self.folder / FOLDER:
+                        runs.delete([path])  # killed before its first checkpoint: nothing is in it
                     return None
                 return _of_run(workbench.resume(path, trust=self.trust, material=material), None)
             return dataclasses.replace(_of_run(Run(path), facts.get("memory_bytes")), reused=True)

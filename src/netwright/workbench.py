@@ -524,6 +524,8 @@ def _pieces(
         accumulate=recipe.train.accumulate, clip=recipe.train.clip,
         before_epoch=lambda state: _at_epoch(state, network, freezing),
     )  # fmt: skip
+    if processes is not None:
+        processes.require_possible(recipe.train, optimizer)
     by_step = building.rate(recipe, job.epochs, job.steps_per_epoch)
     job.rate = (lambda step: by_step(step) * plateau.factor) if recipe.train.schedule == "plateau" else by_step
     parts: dict[str, Any] = {"optimizer": optimizer, "precision": precision, "plateau": plateau}

@@ -238,6 +238,7 @@ def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> 
         code = action()
         return code if isinstance(code, int) else 0
     except NetwrightError as error:
+        _let_the_first_speak()
         printing.error(error, as_json)
         return error.exit_code
     except CycloptsError as error:
@@ -272,6 +273,17 @@ def _guarded(action: Callable[[], Any], arguments: list[str], as_json: bool) -> 
         if as_json:
             printing.failure(error)
         return FAILED
+
+
+def _let_the_first_speak() -> None:
+    """Of several processes with the same error one says it: torchrun ends the others while they wait."""
+    from netwright.environment import torchrun
+
+    processes = torchrun()
+    if processes is not None and processes[0]:
+        import time
+
+        time.sleep(6)
 
 
 def _place(problem: OSError) -> NetwrightError:

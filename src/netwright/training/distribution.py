@@ -109,7 +109,6 @@ class Processes:
     def divide(self, job: Job, options: Train) -> None:
         """The job becomes this process's part: backward leaves the mean gradient of all. With ``train.sync_norm`` batch
         norms see the whole batch, at two small exchanges each in both directions. Waits for all processes."""
-        self.require_possible(options, job.optimizer)
         job.objective = Weighted(job.objective, self.share)
         idle = self.same(_has_idle_parameters(job))
         if options.sync_norm:
