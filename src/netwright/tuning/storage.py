@@ -83,7 +83,8 @@ class Storage(RDBStorage):
                     found.setdefault(row[0], []).append(row[1:])
                 return found
 
-            heads = list(session.scalars(sqlalchemy.select(trial).where(*wanted).order_by(trial.trial_id)))
+            query = sqlalchemy.select(trial).where(*wanted).order_by(trial.trial_id)
+            heads: list[Any] = list(session.scalars(query))
             one, value, seen = models.TrialParamModel, models.TrialValueModel, models.TrialIntermediateValueModel
             parameters = parts(one, one.param_id, one.param_name, one.param_value, one.distribution_json)
             values = parts(value, value.objective, value.value, value.value_type)
