@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "overseeing",
     },
     "predicting": BASE | {"preprocess", "data", "building", "nn", "workbench"},
+    "generating": BASE | {"preprocess", "data", "training", "workbench"},
     "repairing": {"*"},
     "replicating": {"*"},
     "sizing": {"*"},

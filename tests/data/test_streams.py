@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netwright.data import streams
@@ -25,6 +25,7 @@ def _stream(count: int, where: str = "train") -> TextStream:
     return TextStream((np.arange(count) % 10).astype(np.uint8), LETTERS, where=where)
 
 
+@settings(deadline=None)
 @given(st.integers(40, 400), st.integers(1, 6), st.integers(1, 20), st.integers(0, 5), st.integers(0, 3))
 def test_batches_go_on_where_the_last_one_ended(count: int, lanes: int, length: int, epoch: int, seed: int) -> None:
     """Lane after lane is a stretch of the text; targets are the inputs one further; a resume gives the same batches."""
@@ -48,6 +49,7 @@ def test_batches_go_on_where_the_last_one_ended(count: int, lanes: int, length: 
     )
 
 
+@settings(deadline=None)
 @given(st.integers(3, 500), st.integers(1, 20))
 def test_a_text_that_is_judged_is_read_whole(count: int, length: int) -> None:
     stream = _stream(count, "validation")
@@ -81,6 +83,7 @@ def test_the_vocabulary_is_the_training_parts(tmp_path: Path) -> None:
     assert "z" not in decode(stream.validation.ids, stream.text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=200))
 def test_characters_come_back(text: str) -> None:
     record = TextInput(unit="character", vocabulary=characters(text))
