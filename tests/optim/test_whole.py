@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import itertools
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from netwright.optim.line_search import strong_wolfe
 from netwright.optim.newton_cg import NewtonCG
 from netwright.recipe import from_dict
 from netwright.recipe.schema import FULL_BATCH, Train
+from netwright.records import EpochRow
+from netwright.training.recording import Interrupted
 
 SEARCHING = [name for name in FULL_BATCH if name != "rprop"]
 
@@ -266,3 +269,35 @@ def test_what_contradicts_stops_before_training(changes: dict[str, object], says
 def test_mini_batches_are_taken_when_told(tmp_path: Path) -> None:
     told = {"train.optimizer": "rprop", "train.batch_size": 20, "train.mini_batches": True, "train.epochs": 1}
     assert workbench.train(from_dict({}, SMALL | told), folder=tmp_path).metrics
+
+
+class Stop:
+    """A sink that asks for an end, as Ctrl-C does, after an epoch."""
+
+    def __init__(self, after: int) -> None:
+        self.after = after
+
+    def series(self, name: str, first_step: int, values: object) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def epoch(self, row: EpochRow) -> None:
+        if row.epoch == self.after and row.split == "train":
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "cg", "newton-cg"])
+def test_an_interrupted_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) -> None:
+    """With parts of every kind: other norms, dropout and noise, drawn weights, pieces of the whole."""
+    settings = SMALL | {
+        "train.optimizer": name, "network.norm": "batch", "network.drop_hidden": 0.1,
+        "network.noise_weights": 0.05, "network.init": "lsuv", "train.epochs": 4, "train.batch_size": 80,
+        "train.accumulate": 3, "network.arguments": {"layers": ["dense=12", "tanh", "dense=12", "relu"]},
+    }  # fmt: skip
+    whole = workbench.train(from_dict({}, settings), folder=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        workbench.train(from_dict({}, settings), folder=tmp_path / "cut", sinks=[Stop(2)])
+    (cut,) = (tmp_path / "cut").iterdir()
+    resumed = workbench.resume(cut)
+    assert whole.files.reader().series("loss") == resumed.files.reader().series("loss")
+    states = [run.network.state_dict() for run in (whole, resumed)]
+    assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values()))

@@ -304,7 +304,7 @@ class _Plan:
                 "a dense layer or a convolution right before", "--set network.activation=elu",
             )  # fmt: skip
         previous = self.steps.get(maker.name)
-        bias = bool(previous[0]["arguments"]["bias"]) if previous else maker.module.bias is not None  # type: ignore[union-attr]
+        bias = bool(previous[0]["arguments"]["bias"]) if previous else maker.module.bias is not None
         made = _like(maker.module, bias=bias)
         self.steps[maker.name] = [made | {"kind": f"Maxout{made['kind']}"}]
 

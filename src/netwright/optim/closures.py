@@ -41,7 +41,7 @@ class Evaluation:
         with _Again(self._random), self._around(), torch.enable_grad():
             for part in self._parts:
                 loss = part()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 total = total.to(loss.device) + loss.detach()
         return total
 

@@ -45,8 +45,9 @@ def initialize(network: nn.Module, how: str, inputs: Tensor) -> None:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     for module in network.modules():
-        if isinstance(module, norms.KINDS) and hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if isinstance(module, norms.KINDS) and callable(reset):
+            reset()
     if how == "lsuv":
         _unit_variance(network, seen, inputs)
 

@@ -49,7 +49,7 @@ class Again:
 @contextlib.contextmanager
 def quiet_norms(network: nn.Module) -> Iterator[None]:
     """Within, norms take the batch's statistics as in training, but note nothing down."""
-    noting = [module for module in network.modules() if getattr(module, "track_running_stats", False)]
+    noting: list[Any] = [module for module in network.modules() if getattr(module, "track_running_stats", False)]
     for module in noting:
         module.track_running_stats = False
     try:

@@ -61,8 +61,8 @@ class LocallyConnected2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         patches = functional.unfold(x, self.kernel, padding=self.padding, stride=self.stride)  # (N, I k², places)
         made = torch.bmm(patches.permute(2, 0, 1), self.weight)  # (places, N, O)
-        made = made.permute(1, 2, 0).unflatten(2, self.places)
-        return made if self.bias is None else made + self.bias
+        maps: Tensor = made.permute(1, 2, 0).unflatten(2, self.places)
+        return maps if self.bias is None else maps + self.bias
 
     def extra_repr(self) -> str:
         return (

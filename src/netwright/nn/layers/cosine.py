@@ -32,9 +32,9 @@ class _CosineConv:
             -1, *[1] * (conv.weight.ndim - 1)
         )
         ones = weight.new_ones(conv.groups, *weight.shape[1:])
-        made = conv._conv_forward(input, weight, None)  # type: ignore[operator]
-        square = conv._conv_forward(input.square(), ones, None)  # type: ignore[operator]
-        return made * square.clamp_min(EPS).rsqrt().repeat_interleave(conv.out_channels // conv.groups, 1)  # type: ignore[no-any-return]
+        made = conv._conv_forward(input, weight, None)
+        square = conv._conv_forward(input.square(), ones, None)
+        return made * square.clamp_min(EPS).rsqrt().repeat_interleave(conv.out_channels // conv.groups, 1)
 
 
 class CosineConv1d(_CosineConv, nn.Conv1d):

@@ -16,7 +16,8 @@ class MaxoutLinear(nn.Linear):
         self.pieces = pieces
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input).unflatten(-1, (-1, self.pieces)).amax(-1)
+        made: torch.Tensor = super().forward(input).unflatten(-1, (-1, self.pieces)).amax(-1)
+        return made
 
 
 class MaxoutConv1d(nn.Conv1d):
@@ -27,7 +28,8 @@ class MaxoutConv1d(nn.Conv1d):
         self.pieces = pieces
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+        made: torch.Tensor = super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+        return made
 
 
 class MaxoutConv2d(nn.Conv2d):
@@ -38,4 +40,5 @@ class MaxoutConv2d(nn.Conv2d):
         self.pieces = pieces
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        return super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+        made: torch.Tensor = super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+        return made

@@ -212,7 +212,8 @@ def _avg_pool(shape: Shape, size: int, stride: int = 0, ceil: bool = False) -> n
 
 
 def _weight_norm(shape: Shape, units: int) -> nn.Module:
-    return nn.utils.parametrizations.weight_norm(nn.Linear(shape[0], units))
+    layer: nn.Module = nn.utils.parametrizations.weight_norm(nn.Linear(shape[0], units))
+    return layer
 
 
 # Name → how it is built behind a shape (without the batch), and which argument its number is.
