@@ -40,7 +40,7 @@ def write(package: Package, folder: Path) -> Path:
 
     examples = package.example(1)
     with tempfile.TemporaryDirectory() as beside:
-        with traceable(), warnings.catch_warnings():
+        with traceable(), _strides_as_pooling(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             torch.jit.trace(package.network, examples, check_trace=False).save(str(Path(beside) / "model.pt"))
         shapes = ",".join(
@@ -62,6 +62,36 @@ def write(package: Package, folder: Path) -> Path:
         (folder / param.name).write_bytes(param.read_bytes())
         (folder / weights.name).write_bytes(weights.read_bytes())
     return folder / "model.ncnn.param"
+
+
+def _strides_as_pooling() -> Any:
+    """A context in which every k-th row and column of (N, C, H, W) is taken by a pooling over one place each.
+
+    It gives the same values, and ncnn has it; its slices take every place.
+    """
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.Tensor.__getitem__ and args[0].ndim == 4 and args[0].is_floating_point():
+                index = args[1] if isinstance(args[1], tuple) else (args[1],)
+                steps = tuple((part.step or 1) if isinstance(part, slice) else 0 for part in _all_four(index))
+                if steps[:2] == (1, 1) and min(steps) > 0 and max(steps) > 1:
+                    plain = tuple(slice(part.start, part.stop) for part in _all_four(index))
+                    return torch.nn.functional.max_pool2d(function(args[0], plain), 1, steps[2:])
+            return function(*args, **(kwargs or {}))
+
+    return Mode()
+
+
+def _all_four(index: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An index of four axes with what it leaves out."""
+    left = (slice(None),) * (4 - sum(part is not Ellipsis for part in index))
+    if Ellipsis not in index:
+        return (*index, *left)
+    place = index.index(Ellipsis)
+    return (*index[:place], *left, *index[place + 1 :])
 
 
 def _converter() -> Path:
