@@ -77,6 +77,20 @@ def test_a_training_on_other_data_is_not_used_again(tmp_path: Path, counted: lis
     assert len(counted) == 8
 
 
+def test_a_network_whose_source_changed_is_trained_again(tmp_path: Path, counted: list[Any]) -> None:
+    source = tmp_path / "own.py"
+    text = "from torch import nn\n\n\ndef Own():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    source.write_text(text)
+    changes = {"network.name": f"{source}:Own", "network.width": "auto"}
+    recipes = [override(one, changes) for one in (FIRST, SECOND)]
+    compared(tmp_path, *recipes, trust=True)
+    compared(tmp_path, *recipes, trust=True)
+    assert len(counted) == 4
+    source.write_text(text.replace("nn.Linear(64, 10)", "nn.Linear(64, 12), nn.Linear(12, 10)"))
+    compared(tmp_path, *recipes, trust=True)
+    assert len(counted) == 8
+
+
 def test_after_a_stop_the_same_call_goes_on_with_the_training_that_was_under_way(
     tmp_path: Path, counted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,11 +122,12 @@ def test_a_training_that_diverges_is_told_and_not_tried_again(tmp_path: Path, mo
             tried.append(recipe)
             path = runs.create(options["folder"], "broken")
             runs.RunDirectory(path).write_recipe(recipe, recipe)
-            runs.RunDirectory(path).write_json("environment.json", json.loads(about))
+            for name in ("environment.json", "network.json"):
+                (path / name).write_text((healthy / name).read_text())
             raise DivergedError("step 3", "a loss of nan", "finite numbers")
         return real(recipe, **options)
 
-    about = (workbench.train(FIRST, folder=tmp_path / "other").directory / "environment.json").read_text()
+    healthy = workbench.train(FIRST, folder=tmp_path / "other").directory
     monkeypatch.setattr(workbench, "train", train)
     for _ in range(2):
         found = compared(tmp_path)

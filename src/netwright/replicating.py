@@ -13,7 +13,7 @@ from typing import Any, overload
 import msgspec
 import torch
 
-from netwright import environment, overseeing, runs, sourcing, workbench
+from netwright import building, environment, overseeing, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.comparing.arms import Arm, Trained, arms, carry_out, digest
 from netwright.comparing.judging import deciding, judge
@@ -22,7 +22,7 @@ from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
 from netwright.recipe import Recipe, difference, from_dict, load, override, parse_assignments
 from netwright.recipe.schema import Data
-from netwright.records import Comparison
+from netwright.records import Comparison, NetworkFile
 from netwright.reporting import comparison as telling
 from netwright.runs import RunDirectory
 from netwright.training.recording import DivergedError, Interrupted
@@ -201,6 +201,8 @@ class _Shop:
             same = {name: kept.get("data", {}).get(name) for name in data} == data
             if not same or kept.get("versions") != environment.snapshot()["versions"] or run.is_locked():
                 return None
+            if _changed_since(run, material):
+                return None
             if facts.get("failed"):
                 return Trained({}, 0.0, run=str(path), failed=str(facts["failed"]), reused=True)
             if not run.current().get("finished"):
@@ -218,6 +220,18 @@ class _Shop:
         text = telling.result_text(trained.metrics) if not trained.failed else f"failed: {trained.failed}"
         again = ", was there" if trained.reused else ""
         self.said(f"{self.done:>3}/{self.planned}  seed {seed}  {arm.name}: {text}{again}")
+
+
+def _changed_since(run: RunDirectory, material: Material) -> bool:
+    """Whether the network's own source, or the weights it began with, are others than then."""
+    recipe, record = run.recipe(), run.read_record("network.json", NetworkFile)
+    if record.kind == "import" and building.network_file(recipe, material).source_sha256 != record.source_sha256:
+        return True
+    if not recipe.network.weights:
+        return False
+    start = Path(recipe.network.weights).expanduser()
+    written = start / "current.json" if start.is_dir() else start
+    return not written.exists() or written.stat().st_mtime > (run.path / "recipe.yaml").stat().st_mtime
 
 
 def _of_run(run: Run, memory: int | None) -> Trained:
