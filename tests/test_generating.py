@@ -136,9 +136,29 @@ def test_another_text_is_gone_on_with_in_the_vocabulary_of_the_first(model: Run,
     assert run.files.environment()["start"]["new"] == []
 
 
+def test_vocabularies_of_texts_to_judge_and_to_go_on_with_are_not_mixed(model: Run, tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(8):
+            (tmp_path / "set" / label / f"{number}.txt").write_text(f"{label}{label} some words")
+    judge = override(Recipe(), {
+        "data.source": str(tmp_path / "set"), "watch.enabled": False, "train.epochs": 1, "network.width": 8,
+    })  # fmt: skip
+    with pytest.raises(DataError, match=r"network\.weights"):
+        netwright.train(override(judge, {"network.weights": str(model.directory)}), folder=tmp_path)
+    first = netwright.train(judge, folder=tmp_path)
+    with pytest.raises(DataError, match=r"network\.weights"):
+        _train(tmp_path, Path(model.recipe.data.source), **{"network.weights": str(first.directory), "network.name": "gru"})
+    again = netwright.train(override(judge, {"network.weights": str(first.directory)}), folder=tmp_path)
+    assert again.inputs.text == first.inputs.text
+    assert again.files.environment()["start"]["new"] == []
+
+
 def test_what_makes_no_sense_for_a_text_stops(text: Path, tmp_path: Path) -> None:
     with pytest.raises(NetwrightError, match=r"train\.accumulate"):
         _train(tmp_path, text, **{"train.accumulate": 2})
+    with pytest.raises(NetwrightError, match=r"train\.bptt"):
+        netwright.train(override(Recipe(), {"data.source": "digits", "train.bptt": 5}), folder=tmp_path)
     with pytest.raises(NetwrightError, match=r"network\.name"):
         _train(tmp_path, text, **{"network.name": "mlp"})
 

@@ -41,6 +41,8 @@ class Start:
         if data and self.inputs is not None and isinstance(first := self.inputs.inputs[0], ImagePreprocess):
             seen = {"channels": "+".join(first.channels), "size": f"{first.size[0]}x{first.size[1]}"}
             changes = {f"data.{key}": value for key, value in seen.items() if getattr(recipe.data, key) == "auto"}
+        if data and self.inputs is not None and self.inputs.text is not None and recipe.data.unit == "auto":
+            changes["data.unit"] = self.inputs.text.unit
         if self.network is not None and self.network.kind != "instance" and recipe.network.name == "auto":
             asked = recipe.network
             known = {key: value for key, value in self.network.arguments.items() if getattr(asked, key, "auto") == "auto"}

@@ -38,6 +38,7 @@ DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no valida
 DIGITS_TEST = 0.2  # of the built-in digits, which have no test part and are too few to do without one
 PEEK_BYTES = 4096
 PROSE_LINES, TABLE_SHARE = 40, 0.8  # lines that are looked at, and the share of them that a table divides alike
+PROSE = 200  # bytes from which a single line is a text
 ENOUGH = 100  # pictures or sounds that are seen in a folder or archive before it is clear which of them it is
 
 Split = Literal["validation", "test"]
@@ -261,7 +262,7 @@ def _runs_on(start: bytes) -> bool:
         if usual > 1 and widths.count(usual) >= TABLE_SHARE * len(widths):
             return False
     numbers = sum(line.strip().replace(".", "").replace("-", "").replace("e", "").isdigit() for line in lines)
-    return len(lines) > 1 and numbers < len(lines) / 2
+    return (len(lines) > 1 or len(start) > PROSE) and numbers < len(lines) / 2
 
 
 def _is_text(start: bytes) -> bool:

@@ -117,6 +117,12 @@ class TextStream(BatchSource):
 def read(options: Data, path: Path, held_out: Mapping[str, Path], known: TextInput | None = None) -> TextStream:
     """A plain file as a language model's text: its last tenth is validation, and before that what ``data.test`` says
     is left for the end; ``held_out``: files of their own for these parts. ``known``: the vocabulary of a run."""
+    if known is not None and (known.length or options.unit not in ("auto", known.unit)):
+        raise DataError(
+            "network.weights", f"a run that {'judges' if known.length else 'goes on with'} texts in {known.unit}s",
+            f"one that goes on with a text in {'characters' if options.unit == 'auto' else f'{options.unit}s'}",
+            "leave --from out",
+        )  # fmt: skip
     text = read_text(path)
     parts = {"train": text}
     for name, share in (("test", options.test), ("validation", options.validation)):

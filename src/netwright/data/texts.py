@@ -79,6 +79,12 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
 def settled(examples: Examples, options: Data, known: TextInput | None = None) -> Examples:
     """The examples with the vocabulary of the training part alone, the most frequent first, or a run's, ``known``."""
     assert examples.text is not None
+    if known is not None and (not known.length or known.unit != examples.text.unit):
+        kind = f"a running text in {known.unit}s" if not known.length else f"texts in {known.unit}s"
+        raise DataError(
+            "network.weights", f"a run of {kind}", f"one that judges texts in {examples.text.unit}s, whose ids it shares",
+            "leave --from out",
+        )  # fmt: skip
     record, train = examples.text, examples.parts["train"]
     if known is None:
         raw = train.inputs[0]

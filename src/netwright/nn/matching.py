@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -55,12 +56,12 @@ def read(path: Path) -> dict[str, Tensor]:
     if start[8:9] == b"{" or path.suffix == ".safetensors":
         return weights.read(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of other versions of pickle, which are read or refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        holds = "WeightsUnpickler" in str(error) or "weights_only" in str(error).lower()
-        got = "a file with objects that only code can build" if holds and start[:2] in (b"PK", b"\x80\x02") else (
-            f"a file that cannot be read ({(str(error).splitlines() or [type(error).__name__])[0][:120]})"
-        )  # fmt: skip
+        coded = start[:2] in (b"PK", b"\x80\x02") and "weights" in str(error).lower()
+        got = "a file with objects that only code can build" if coded else "a file that PyTorch does not read"
         raise NetworkError(
             str(path), got, "a state_dict", "torch.save(network.state_dict(), 'state.pt') where the network is at hand"
         ) from error
