@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
 import json
 import os
@@ -246,10 +248,28 @@ def test_budgets_are_searched_for_and_met_or_named(run: Run, tmp_path: Path) -> 
     fitting, others = ([p for p in done.tried if p.fits is fits] for fits in (True, False))
     assert max(p.macs for p in fitting) < min(p.macs for p in others)  # the largest that fits was found
     assert done.steps[-1].file_bytes[1] == max(p.file_bytes for p in fitting)
+    kept = compressing.compress(run, max_size=2 * size, folder=tmp_path / "none")
+    assert kept.met  # as it is: nothing is cut for nothing
+    assert not kept.new
+    assert not kept.steps
     missed = compressing.compress(run, max_size="300B", heal=1, folder=tmp_path)
     assert not missed.met
     assert "300" in missed.missed[0]
     assert missed.run.directory.is_dir()  # the best that was reached
+
+
+def test_healing_that_only_harms_leaves_the_network_as_it_came(run: Run, tmp_path: Path) -> None:
+    """Planted: a rate at which everything is forgotten. And by keep=last what was trained is what stays."""
+    with compressing.opened(run, None, None, print) as shop:
+        healing = shop.context.training
+        assert isinstance(healing, Healing)
+        before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+        for keep, same in (("best", True), ("last", False)):
+            wild = {"train.lr": 5.0, "train.optimizer": "sgd", "train.clip": 1.0, "train.keep": keep}
+            network = copy.deepcopy(run.network)
+            dataclasses.replace(healing, recipe=override(shop.recipe, wild))(network, 1)
+            after = network.state_dict()
+            assert all(torch.equal(before[name], tensor) for name, tensor in after.items()) is same
 
 
 def test_what_cannot_be_compressed_is_said(run: Run, tmp_path: Path) -> None:
@@ -300,8 +320,8 @@ def test_faster_is_more_than_noise(median: float, low: float, clear: bool) -> No
 DAMAGES: dict[str, Any] = {
     "a width of text": {"arguments": {"width": "wide"}},
     "no such argument": {"arguments": {"colour": 3}}, "no such network": {"name": "lenet_300_101"},
-    "other outputs": {"outputs": 7}, "outputs below 0": {"outputs": -1}, "another input": {"input_shape": [3, 8, 8]},
-    "no input": {"input_shape": []}, "a kind that there is not": {"kind": "odd"}, "no surgeries": {"surgeries": []},
+    "other outputs": {"outputs": 7}, "outputs below 0": {"outputs": -1}, "no surgeries": {"surgeries": []},
+    "a kind that there is not": {"kind": "odd"},
     "a module that there is not": {"surgeries": [{"operation": "mask", "module": "fc9"}]},
     "a surgery that there is not": {"surgeries": [{"operation": "remove", "module": "fc1"}]},
     "a surgery of other shapes": {"surgeries": [{"operation": "resize", "module": "fc1", "shapes": {"weight": [1]}}]},

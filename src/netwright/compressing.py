@@ -208,6 +208,7 @@ class Workshop:
     runtime: str = RUNTIME
     threads: int = 1
     batch: int = 1
+    weights_sha256: str = ""  # of the source's weights as they were read; it may be trained on meanwhile
 
     def figures(self, network: nn.Module) -> Figures:
         graph = self.context.graph(network)
@@ -305,6 +306,7 @@ class opened:
             initial=(lambda: _initial(record, recipe, run.trust)) if _can_begin_again(record) else None,
         )  # fmt: skip
         shop = Workshop(run, recipe, record, inputs, material, sources, objective, precision, context, self._said)
+        shop.weights_sha256 = exporting.weights_digest(run)
         network.to(place).eval()
         shop.before = shop.figures(network)
         return shop
@@ -385,8 +387,9 @@ def _untrained(network: nn.Module, epochs: int, distil: Any = None, hook: Any = 
 
 
 def _carried_out(shop: Workshop, made: _Made, steps: Sequence[Step], keep_if_faster: bool) -> Iterator[_Made]:
-    """What the chain has come to after each pass."""
+    """What the chain has come to before it and after each pass."""
     made = dataclasses.replace(made, latency=_timed(shop, {"": made.network}).get(""))
+    yield made
     for step in steps:
         shop.said(step.text)
         started, network = time.perf_counter(), copy.deepcopy(made.network)
@@ -497,8 +500,9 @@ def _row(
 def _searched(shop: Workshop, wanted: Budgets, heal: int | None, points: list[Point]) -> tuple[Step, ...]:
     """The chain that meets the budgets, or comes nearest; what is tried goes into ``points``.
 
-    Size and latency follow from the channels alone, so the largest share of MACs that meets them is looked for
-    without healing. Accuracy alone: the smallest share whose drop is within the limit after an epoch of healing.
+    Empty where the run meets size and latency as it is. Both follow from the channels alone, so the largest share of
+    MACs that meets them is looked for without healing. Accuracy alone: the smallest share whose drop is within the
+    limit after an epoch of healing.
     """
     epochs = heal if heal is not None else max(1, int(shop.recipe.train.epochs) // 2)
     structural = wanted.size is not None or wanted.latency_ms is not None
@@ -526,6 +530,13 @@ def _searched(shop: Workshop, wanted: Budgets, heal: int | None, points: list[Po
         shop.said(f"  {share:.0%} of the MACs: " + ("fits" if good else "does not fit"))
         return good
 
+    if structural:
+        size, median = shop.before.file_bytes, None
+        if wanted.latency_ms is not None:
+            median = shop.latencies({"": shop.run.network})[""].median_ms
+        if not wanted.missed(size, median, 0.0):
+            shop.said("the run meets the budgets as it is")
+            return ()
     shop.said("looking for the share of MACs that fits")
     share = limits.largest(fits) if structural else limits.smallest(fits)
     if share is None:  # the nearest that can be made

@@ -6,7 +6,6 @@ It is written under a hidden name, whole, and appears under its own by one renam
 from __future__ import annotations
 
 import datetime
-import hashlib
 import os
 import re
 import shutil
@@ -69,11 +68,10 @@ def _write(
 ) -> None:  # fmt: skip
     source, current = shop.run.files, shop.run.files.current()
     step, epoch = int(current.get("step", 0)), int(current.get("epoch") or 0)
-    kept = weights_path(source)
     about = {
         "started": datetime.datetime.now().isoformat(timespec="seconds"),
         "data": source.environment().get("data", {}), "measured": {}, "exact_resume": False, "skipped": [],
-        "parent": {"run": source.name, "weights_sha256": hashlib.sha256(kept.read_bytes()).hexdigest()},
+        "parent": {"run": source.name, "weights_sha256": shop.weights_sha256},
         "compressed": chain,
     }  # fmt: skip
     run.write_json("environment.json", environment.snapshot() | about)
@@ -99,11 +97,6 @@ def _write(
         log.close()
     run.write_recipe(override(shop.recipe, {"name": re.sub(r"-\d+$", "", run.name)}), shop.run.files.requested())
     page.write_report(run.path)
-
-
-def weights_path(run: RunDirectory) -> Path:
-    """The file of the weights that a run stands for."""
-    return run.checkpoint("best" if run.current().get("best") else "last") / "weights.safetensors"
 
 
 def ledger(shop: Workshop, rows: Sequence[CompressionStep], chain: str, tried: Sequence[Point]) -> dict[str, Any]:

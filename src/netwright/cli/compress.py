@@ -72,7 +72,8 @@ def compress(
 def _show(done: Compressed) -> None:
     from netwright.reporting import ledger
 
-    printing.show(ledger.table(done.steps))
+    if done.steps:
+        printing.show(ledger.table(done.steps))
     if where := ledger.measured_in(done.steps):
         printing.line(f"latency: {where}")
     for step in done.steps:

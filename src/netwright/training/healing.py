@@ -44,7 +44,8 @@ class Healing:
     """Trains a network in place.
 
     ``score``: metrics of the validation part → higher is better. Where the recipe keeps the best epoch, so does a
-    healing; with a ``hook``, which may change the network as it goes, the last is kept, and no average is taken.
+    healing, and the network as it came where none is better; with a ``hook``, which may change the network as it goes,
+    the last is kept, and no average is taken.
     """
 
     recipe: Recipe
@@ -72,9 +73,12 @@ class Healing:
         job.rate = (lambda step: by_step(step) * plateau.factor) if plateaus else by_step
         average = Average(network, float(recipe.train.average)) if recipe.train.average and hook is None else None
         keeper = _Keeper(self, job, plateau, average, hook)
+        keeper.begin()
         loops.train(job, State(), keeper)
         if keeper.best is not None:
             network.load_state_dict(keeper.best)
+            if keeper.best_is_the_start:
+                self.said("no epoch was better than the network as it came, which is kept")
         for parameter in network.parameters():
             parameter.grad = None
         if last:
@@ -92,6 +96,21 @@ class _Keeper:
         self._losses: list[torch.Tensor] = []
         self._best_score = -math.inf
         self.best: dict[str, torch.Tensor] | None = None
+        self.best_is_the_start = False
+
+    def begin(self) -> None:
+        """The network as it comes is the first that may be the best. Costs a validation."""
+        validation = self._healing.validation
+        if self._hook is None and validation is not None and self._healing.recipe.train.keep != "last":
+            network = self._job.network
+            found = self._healing.score(evaluate(network, self._healing.objective, validation, self._job.precision))
+            if math.isfinite(found):
+                self._keep(network, found)
+                self.best_is_the_start = True
+
+    def _keep(self, network: nn.Module, score: float) -> None:
+        self._best_score, self.best_is_the_start = score, False
+        self.best = copy.deepcopy({name: tensor.detach() for name, tensor in network.state_dict().items()})
 
     def after_step(self, state: State, loss: torch.Tensor, outputs: Any, targets: torch.Tensor) -> None:
         self._losses.append(loss)
@@ -121,8 +140,7 @@ class _Keeper:
         self._healing.said(f"epoch {state.epoch}/{self._job.epochs}: training loss {mean:.4f}; validation {shown}")
         better = recipe.train.keep == "last" or found > self._best_score
         if (self._hook is None and better) or (self._average is not None and recipe.train.keep == "last"):
-            self._best_score = found
-            self.best = copy.deepcopy({name: tensor.detach() for name, tensor in judged.state_dict().items()})
+            self._keep(judged, found)
         return False
 
 
