@@ -186,7 +186,7 @@ def rprop(seeds: int = 3) -> dict[str, Any]:
 def cost(pairs: int = 9) -> dict[str, Any]:
     """A training step by netwright's parts over one by PyTorch's own, in turns; processor time of one thread."""
     torch.set_num_threads(1)
-    x, y = torch.randn(16, 16, 16, 16), torch.randint(10, (64,))
+    x, y = torch.randn(16, 16, 16, 16), torch.randint(10, (16,))
 
     def network(norm: str = "batch") -> nn.Sequential:
         torch.manual_seed(0)

@@ -76,8 +76,8 @@ def index() -> str:
 
 HEAD = """# The parts
 
-Every layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has one short
-name: in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
+Every layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has one
+short name: in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
 
 ```sh
 netwright list activations

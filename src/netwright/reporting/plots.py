@@ -95,7 +95,7 @@ def cells(title: str, panels: Sequence[tuple[str, Sequence[Sequence[int]]]], und
         body.append(tag("text", escaped(name), x=x, y=38))
         for at, row in enumerate(rows):
             for column, value in enumerate(row):
-                colour = "#eee" if value < 0 else COLOURS[value % len(COLOURS)]
+                colour = "#eee" if value < 0 else _colour(value)
                 body.append(
                     tag(
                         "rect",
@@ -111,7 +111,14 @@ def cells(title: str, panels: Sequence[tuple[str, Sequence[Sequence[int]]]], und
         high = max(high, 46 + len(rows) * side)
     if under:
         body.append(tag("text", escaped(under), x=8, y=high + 18))
-    return _file(body, title, max(x, 16 + 5.6 * len(under)), high + 28)
+    return _file(body, title, max(x, 16 + 5.6 * len(under), 16 + 7.4 * len(title)), high + 28)
+
+
+def _colour(number: int) -> str:
+    """Ten that are told apart well; beyond them hues by the golden angle, so that none comes twice."""
+    if number < len(COLOURS):
+        return COLOURS[number]
+    return f"hsl({number * 137.508 % 360:.0f},{45 + 10 * (number % 3)}%,{38 + 9 * (number % 4)}%)"
 
 
 def _file(body: Sequence[str], title: str, width: float, height: float) -> str:
