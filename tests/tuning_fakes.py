@@ -10,7 +10,8 @@ from netwright.tuning import storage
 from netwright.tuning.spaces import Space, parse
 from netwright.tuning.studies import Outcome, Settings, Study, Told
 
-RECIPE = override(Recipe(), {"train.lr": 0.01, "train.epochs": 9, "network.depth": 2, "train.batch_size": 32})
+EPOCHS, TRIALS = 4, 8
+RECIPE = override(Recipe(), {"train.lr": 0.01, "train.epochs": EPOCHS, "network.depth": 2, "train.batch_size": 32})
 SPACE = ("train.lr=1e-4..1@log", "train.momentum=0.5..0.99@log1m", "train.batch_size=16,32,64", "network.depth=1..4")
 BEST = {"train.lr": 0.1, "train.momentum": 0.95, "train.batch_size": 64, "network.depth": 3}
 WEIGHTS = {"train.lr": 1.0, "train.momentum": 0.3, "train.batch_size": 0.1, "network.depth": 0.1}
@@ -28,7 +29,7 @@ def quality(recipe: Recipe, space: Space) -> float:
 class Fake:
     """A ``Run``: ``epochs`` scores that rise to the quality. It counts what it trained."""
 
-    def __init__(self, space: Space, epochs: int = 9) -> None:
+    def __init__(self, space: Space, epochs: int = EPOCHS) -> None:
         self.space, self.epochs = space, epochs
         self.trained: list[Recipe] = []
 
@@ -46,8 +47,8 @@ def settings(**changes: object) -> Settings:
     fields = {
         "recipe": to_dict(RECIPE),
         "space": SPACE,
-        "trials": 12,
-        "epochs": 9,
+        "trials": TRIALS,
+        "epochs": EPOCHS,
         "metric": "accuracy",
         "best": 2,
         "seeds": 3,

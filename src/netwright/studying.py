@@ -437,7 +437,7 @@ def _machine_apart() -> Iterator[None]:
         yield
     except (OSError, sqlite3.OperationalError, RunError) as error:
         code = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
-        full = code in FULL or "disk is full" in str(error)
+        full = code in FULL or "disk is full" in str(error) or "full disk" in str(error)
         if not full:
             raise
         raise Fatal(

@@ -19,32 +19,32 @@ from netwright.records import to_builtin
 from netwright.tuning import repeating, sampling
 from netwright.tuning.spaces import parse
 from netwright.tuning.studies import ABOUT, Fatal, Outcome, Stop, Study
-from tuning_fakes import RECIPE, SPACE, Fake, finish, quality, settings, study
+from tuning_fakes import EPOCHS, RECIPE, SPACE, TRIALS, Fake, finish, quality, settings, study
 
 
 @pytest.mark.parametrize("sampler", sampling.SAMPLERS)
 def test_every_sampler_asks_for_so_many_recipes_and_for_none_twice(sampler: str, tmp_path: Path) -> None:
-    one = study(tmp_path, sampler=sampler, trials=14)
+    one = study(tmp_path, sampler=sampler, trials=10)
     run = Fake(one.space)
     finish(one, run)
     rows = one.trials()
-    assert len(rows) == len(run.trained) == 14
-    assert len({json.dumps(each.change, sort_keys=True) for each in rows}) == 14
+    assert len(rows) == len(run.trained) == 10
+    assert len({json.dumps(each.change, sort_keys=True) for each in rows}) == 10
     assert {each.state for each in rows} <= {"finished", "stopped"}
     assert any("halving" in each.reason for each in rows)
     for each in rows:
         if each.state == "finished":
             assert each.value == pytest.approx(quality(override(RECIPE, each.change), one.space), abs=1e-6)
-            assert len(each.curve) == 9
+            assert len(each.curve) == EPOCHS
 
 
 def test_halving_stops_the_poor_and_lets_the_best_pass(tmp_path: Path) -> None:
-    one = study(tmp_path, sampler="random", trials=40)
+    one = study(tmp_path, sampler="random", trials=24)
     finish(one, Fake(one.space))
     finished = [each.value for each in one.trials() if each.state == "finished" and each.value is not None]
     stopped = [each for each in one.trials() if each.state == "stopped"]
     epochs = sum(len(each.curve) for each in one.trials())
-    assert epochs < 0.6 * 40 * 9
+    assert epochs < 0.7 * 24 * EPOCHS
     last = [quality(override(RECIPE, each.change), one.space) for each in stopped]
     assert max(finished) >= max(last)
 
@@ -52,7 +52,7 @@ def test_halving_stops_the_poor_and_lets_the_best_pass(tmp_path: Path) -> None:
 def test_without_halving_all_are_trained_to_the_end(tmp_path: Path) -> None:
     one = study(tmp_path, sampler="random", trials=8, halving=False)
     finish(one, Fake(one.space))
-    assert {len(each.curve) for each in one.trials()} == {9}
+    assert {len(each.curve) for each in one.trials()} == {EPOCHS}
 
 
 def test_a_small_grid_ends_when_it_was_tried(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_conditional_and_constant_keys_reach_the_recipe(tmp_path: Path) -> None:
     space = ("train.schedule=cosine,step", "train.gamma=0.1..0.9 if train.schedule=step", "train.clip=1.0")
     for sampler in sampling.SAMPLERS:
         (tmp_path / sampler).mkdir()
-        one = study(tmp_path / sampler, sampler=sampler, space=space, trials=6, halving=False)
+        one = study(tmp_path / sampler, sampler=sampler, space=space, trials=5, halving=False)
         seen: list[tuple[str, bool]] = []
 
         def run(recipe, number, told, seen=seen):  # type: ignore[no-untyped-def]
@@ -85,14 +85,14 @@ def test_conditional_and_constant_keys_reach_the_recipe(tmp_path: Path) -> None:
 def test_a_study_goes_on_where_it_stopped_and_can_be_made_longer(tmp_path: Path) -> None:
     one = study(tmp_path)
     run = Fake(one.space)
-    for _ in range(5):
+    for _ in range(3):
         one.step(run)
     again = study(tmp_path)
     finish(again, run)
-    assert len(run.trained) == 12
-    longer = study(tmp_path, trials=15)
+    assert len(run.trained) == TRIALS
+    longer = study(tmp_path, trials=TRIALS + 2)
     finish(longer, run)
-    assert len(run.trained) == len(longer.trials()) == 15
+    assert len(run.trained) == len(longer.trials()) == TRIALS + 2
 
 
 def test_what_the_sampler_says_does_not_depend_on_breaks(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_what_the_sampler_says_does_not_depend_on_breaks(tmp_path: Path) -> None
     whole.mkdir(), broken.mkdir()
     one = study(whole)
     finish(one, Fake(one.space))
-    for _ in range(12):
+    for _ in range(TRIALS):
         other = study(broken)
         other.step(Fake(other.space))
     assert [each.change for each in one.trials()] == [each.change for each in other.trials()]
@@ -119,7 +119,7 @@ def test_ctrl_c_puts_the_trial_back(tmp_path: Path) -> None:
     waiting = [each for each in one.trials() if each.state == "waiting"]
     assert len(waiting) == 1
     finish(one, run)
-    assert len(one.trials()) == len(run.trained) == 12
+    assert len(one.trials()) == len(run.trained) == TRIALS
     assert waiting[0].change in [each.change for each in one.trials() if each.state != "waiting"]
 
 
@@ -148,7 +148,7 @@ def test_a_failed_trial_keeps_its_reason_and_the_search_goes_on(tmp_path: Path) 
     while one.step(sometimes):
         one.require_not_hopeless()
     rows = one.trials()
-    assert len(rows) == 12
+    assert len(rows) == TRIALS
     assert {each.reason for each in rows if each.state == "failed"} == {"network.depth: got 4, expected less"}
     assert {each.reason for each in rows if each.number % 3 == 2} == {"doctor: exploding-gradient"}
 
@@ -199,8 +199,8 @@ def test_a_killed_process_loses_nothing_and_its_trial_is_asked_for_again(tmp_pat
     run = Fake(one.space)
     finish(one, run)
     after = one.trials()
-    assert len(after) == 12
-    assert len(run.trained) == 9
+    assert len(after) == TRIALS
+    assert len(run.trained) == TRIALS - 3
     assert [each for each in after if each.number < 3] == before
 
 
@@ -236,20 +236,20 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
         sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
         from pathlib import Path
         from tuning_fakes import Fake, finish, study
-        one = study(Path({str(tmp_path)!r}), worker=int(sys.argv[1]), trials=16)
+        one = study(Path({str(tmp_path)!r}), worker=int(sys.argv[1]), trials=10)
         run = Fake(one.space)
         finish(one, run)
         print(len(run.trained))
     """
-    study(tmp_path, trials=16)
+    study(tmp_path, trials=10)
     crew = [
         subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(number)], stdout=subprocess.PIPE, text=True)
         for number in range(2)
     ]
     counts = [int(process.communicate(timeout=120)[0]) for process in crew]
-    rows = study(tmp_path, trials=16).trials()
-    assert sum(counts) == len(rows) == 16
-    assert len({json.dumps(each.change, sort_keys=True) for each in rows}) == 16
+    rows = study(tmp_path, trials=10).trials()
+    assert sum(counts) == len(rows) == 10
+    assert len({json.dumps(each.change, sort_keys=True) for each in rows}) == 10
 
 
 def test_a_database_that_goes_away_and_comes_back(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_the_best_few_are_repeated_over_the_same_other_seeds(tmp_path: Path) -> 
     verdict = repeats.verdict()
     assert len(verdict.contestants) == 3
     assert verdict.contestants[0].mean == max(each.mean or 0 for each in verdict.contestants)
-    assert len(one.trials()) == 12  # the search does not count them
+    assert len(one.trials()) == TRIALS  # the search does not count them
     assert {each.state for each in one.frozen()} <= {TrialState.COMPLETE, TrialState.PRUNED}
 
 

@@ -110,29 +110,27 @@ def judge(
 ) -> Verdict:  # fmt: skip
     """Order contestants by the mean of their scores over the seeds; one that failed somewhere comes last."""
 
-    def rank(number: int) -> tuple[bool, float]:
-        return failed.get(number, 0) == 0, statistics.fmean(scores[number].values())
-
-    known = [number for number in scores if scores[number]]
-    order = sorted(known, key=rank, reverse=True)
-    rows: list[Contestant] = []
-    for number in order:
-        behind = None if number == order[0] else difference(scores[order[0]], scores[number])
-        rows.append(
-            Contestant(
-                number=number,
-                change=changes[number],
-                scores=dict(scores[number]),
-                mean=statistics.fmean(scores[number].values()),
-                behind=behind,
-                failed=failed.get(number, 0),
-            )
+    means = {number: statistics.fmean(found.values()) if found else None for number, found in scores.items()}
+    tried = [number for number in scores if scores[number] or failed.get(number)]
+    order = sorted(
+        tried,
+        key=lambda number: (failed.get(number, 0) == 0, -math.inf if means[number] is None else means[number]),
+        reverse=True,
+    )
+    rows = [
+        Contestant(
+            number=number,
+            change=changes[number],
+            scores=dict(scores[number]),
+            mean=means[number],
+            behind=None if number == order[0] else difference(scores[order[0]], scores[number]),
+            failed=failed.get(number, 0),
         )
+        for number in order
+    ]
     clear = len(rows) > 1 and rows[1].behind is not None and rows[1].behind[1] > 0
-    default = next((row for row in rows if row.number == DEFAULT), None)
-    better = None if default is None or default is rows[0] else default.behind is not None and default.behind[1] > 0
-    if default is not None and default is rows[0]:
-        better = False
+    default = next((row for row in rows if row.number == DEFAULT and row.scores), None)
+    better = None if default is None else default.behind is not None and default.behind[1] > 0
     return Verdict(contestants=tuple(rows), seeds=seeds, clear=clear, better_than_default=better)
 
 
