@@ -79,7 +79,7 @@ def explanation(row: PairedDifference, found: Comparison) -> list[str]:
     lines = [told]
     if row.verdict == "unclear" and row.detectable is not None:
         lines.append(
-            f"These seeds find a difference of {amount(row.metric, row.detectable, False)}{unit} 4 times of 5."
+            f"These seeds would find a difference of {amount(row.metric, row.detectable, False)}{unit} 4 times of 5."
         )
     if row.verdict in ("unclear", "too few") and row.needed is not None and row.needed > row.pairs:
         size = amount(row.metric, found.smallest or abs(row.mean or 0.0), False)
