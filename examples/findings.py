@@ -58,6 +58,7 @@ def train(
     shuffle: bool = True,
     clear: bool = True,
     evaluate: bool = True,
+    look: bool = False,
 ) -> Any:
     """The loop that everyone writes, watched; returns what is found."""
     optimizer = optimizer or torch.optim.Adam(network.parameters(), 1e-3)
@@ -83,6 +84,8 @@ def train(
         if evaluate:
             network.eval()
         watch.epoch(train=score(network, data), val=score(network, held_out))
+    if look:
+        watch.look_closer()  # at the loss's curvature
     return watch.diagnosis()
 
 
@@ -442,6 +445,22 @@ def oscillating_loss() -> Any:
 def plateau() -> Any:
     network = mlp(64, 64, 64, activation=nn.Sigmoid)
     return train(network, epochs=10, optimizer=sgd(network, 0.05))
+
+
+@example("saddle-point")
+def saddle_point() -> Any:
+    network = mlp(64, 64, activation=nn.Tanh)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, 0, 1e-3)  # so small that no layer pushes the next one anywhere
+    return train(network, optimizer=sgd(network, 0.02), look=True)
+
+
+@example("edge-of-stability")
+def edge_of_stability() -> Any:
+    x, y = wave()
+    network = mlp(32, 32, activation=nn.Tanh, inputs=1, outputs=1)
+    optimizer = sgd(network, 0.2)  # a constant rate, and the whole training part in every step
+    return train(network, (x, y), None, loss=F.mse_loss, batch_size=400, epochs=600, optimizer=optimizer, look=True)
 
 
 @example("overfitting")

@@ -14,7 +14,8 @@ from netwright.observations import Experiment, Observations
 from netwright.records import Finding, Record
 
 _WARNED: set[str] = set()  # rules that failed in this process
-OUTCOMES = ("not-learning", "slow-convergence", "plateau")  # what a run comes to, whatever the cause
+# What a run comes to, whatever the cause.
+OUTCOMES = ("not-learning", "slow-convergence", "plateau", "saddle-point", "ill-conditioned")
 SEVERITIES = {"error": 0, "warning": 1, "note": 2}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,11 +56,18 @@ class Curvature:
         return max(above) / min(above) if above else 1.0
 
     @property
+    def slope(self) -> float:
+        """Gradient ÷ √(largest curvature · loss), without a unit: at most √2 on a quadratic that goes down to 0;
+        infinite on a plane."""
+        scale = (max(abs(self.smallest), abs(self.sharpness)) * abs(self.loss)) ** 0.5
+        return self.gradient / scale if scale else math.inf if self.gradient > NOISE else 0.0
+
+    @property
     def kind(self) -> str:
         """``slope`` where the gradient is not small; else ``minimum``, ``maximum``, ``saddle``, or ``plateau`` where
         no direction curves."""
         largest = max(abs(self.smallest), abs(self.sharpness))
-        if self.gradient > SMALL_GRADIENT * (largest * abs(self.loss)) ** 0.5 and self.gradient > NOISE:
+        if self.slope > SMALL_GRADIENT and self.gradient > NOISE:
             return "slope"
         if largest <= NOISE * max(1.0, abs(self.loss)):
             return "plateau"
@@ -67,10 +75,11 @@ class Curvature:
         return "saddle" if down and up else "maximum" if down else "minimum"
 
     def measurements(self, step: int, rate: float | None = None) -> list[Measurement]:
-        """As the probes ``sharpness``, ``smallest-curvature``, ``condition-number`` and, with a learning rate,
-        ``rate-times-sharpness``."""
+        """As the probes ``sharpness``, ``smallest-curvature``, ``condition-number``, ``relative-slope`` and, with a
+        learning rate, ``rate-times-sharpness``."""
         told = {"sharpness": ("1/rate", self.sharpness), "smallest-curvature": ("1/rate", self.smallest)}
         told["condition-number"] = ("ratio", self.condition)
+        told["relative-slope"] = ("ratio", self.slope)
         if rate is not None:
             told["rate-times-sharpness"] = ("number", rate * self.sharpness)
         return [Measurement(probe=k, step=step, unit=unit, values=(value,)) for k, (unit, value) in told.items()]

@@ -15,6 +15,7 @@ from netwright.watching.undisturbed import undisturbed
 
 COMPARED = 256  # examples in training and in evaluation mode
 CURVED = 512  # examples whose mean loss is looked at for its curvature and noise
+STEPS = 160  # training steps that a look costs as much as, of so many examples: 40 products of two passes, noise
 SMALL_BATCH = 16
 LARGEST = 100_000_000  # parameters of a network that is copied for a look
 

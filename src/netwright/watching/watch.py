@@ -25,6 +25,9 @@ from netwright.watching.course import Course
 from netwright.watching.telling import Teller
 from netwright.watching.undisturbed import undisturbed
 
+STANDING_STILL = {"plateau", "slow-convergence", "not-learning"}  # what curvature may explain
+LONGEST_LOOK = 10.0  # seconds of computing
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
@@ -212,6 +215,18 @@ class Watch:
             self._course.read()
         return judge(self.observations, self._ignore)
 
+    def _stands_still(self, diagnosis: Diagnosis) -> bool:
+        """Whether the loss's curvature may tell more, it was not measured yet, and seconds suffice."""
+        known = bool(self.observations.series.get("sharpness").steps)
+        told = {finding.code for finding in diagnosis.findings} & STANDING_STILL
+        if known or not told or self.laboratory is None or not self.steps:
+            return False
+        batch = max(1, self.laboratory.replica.batch_size)
+        seconds = closer.STEPS * max(1.0, closer.CURVED / batch) * self.laboratory.step_seconds
+        if seconds > LONGEST_LOOK:
+            self.observations.unseen["curvature"] = f"it would take {seconds:.0f} s; watch.look_closer() measures it"
+        return 0 < seconds <= LONGEST_LOOK
+
     def findings(self) -> tuple[Finding, ...]:
         """What is found by now, root causes first; suspicions are tried on a copy within the time for it."""
         return self.diagnosis().findings
@@ -239,6 +254,11 @@ class Watch:
                 diagnosis = confirming.judge_and_confirm(
                     self.observations, self.laboratory, ignore=self._ignore, seconds=self.confirm
                 )
+                if self._stands_still(diagnosis):
+                    closer.look(self.observations, self.network, self._loss, self._train_data, self.steps)
+                    diagnosis = confirming.judge_and_confirm(
+                        self.observations, self.laboratory, ignore=self._ignore, seconds=self.confirm
+                    )
             self._diagnosis = (state, diagnosis)
             if self._teller is not None:
                 self._teller.tell(diagnosis)
