@@ -208,6 +208,59 @@ def test_an_operator_that_the_target_lacks_is_named_with_its_layer_before_anythi
     assert netwright.export(run, "onnx", inputs=x).agrees  # and ONNX has it
 
 
+class Calls(nn.Module):
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function, self.layer = function, nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.layer(x))
+
+
+@pytest.mark.parametrize("name", ["cumsum", "multinomial", "masked", "erf", "ceil"])
+@pytest.mark.parametrize("target", list(targets.TARGETS))
+def test_what_a_refusal_tells_to_try_does_not_refuse_as_well(name: str, target: str) -> None:
+    networks: dict[str, Any] = {
+        "cumsum": lambda x: x.cumsum(1), "erf": torch.erf, "masked": lambda x: torch.masked_select(x, x > 0),
+        "multinomial": lambda x: torch.multinomial(x.softmax(1), 2), "ceil": lambda x: nn.functional.max_pool2d(
+            x[:, None, None], (1, 4), ceil_mode=True),
+    }  # fmt: skip
+    from netwright.graph.tracing import trace
+
+    graph, asked = trace(Calls(networks[name]), (6,)), targets.wanted(target)
+    if not asked.target.lacking(graph):
+        exporting.refuse(asked, graph)  # says nothing
+        return
+    with pytest.raises(NetworkError) as caught:
+        exporting.refuse(asked, graph)
+    said = caught.value.suggestion
+    named = [each for each in targets.TARGETS if each in said.removeprefix("another target: ").split(", ")]
+    assert target not in named
+    assert bool(named) == said.startswith("another target")
+    assert not any(targets.TARGETS[each].lacking(graph) for each in named)
+
+
+@pytest.mark.parametrize(
+    ("function", "hint"),
+    [
+        (lambda x: x + torch.randn_like(x), "random numbers"), (lambda x: x - x.mean(0), "the others of its batch"),
+        (lambda x: x if x.sum() > 0 else -x, "torch.where"), (lambda x: x, "another target"),
+    ],
+)  # fmt: skip
+def test_what_no_file_can_agree_with_is_said_instead_of_another_target(function: Any, hint: str) -> None:
+    """Planted: the worst example is one on which a trace of the first goes another way."""
+    torch.manual_seed(0)
+    network = Calls(function)
+    with torch.no_grad():
+        rows = torch.randn(40, 6)
+        signs = network.layer(rows).sum(1) > 0
+    taken = torch.cat([rows[signs][:1], rows[~signs][:1], rows[~signs][1:4]]).numpy()
+    made = exporting.packages.package(network, [taken])
+    expected = exporting.outputs(made.network, [taken if hint.startswith("the") else taken[1:2]])
+    worst = expected[1] if hint.startswith("the") else expected[0]
+    assert hint in exporting._way_out(targets.wanted("onnx"), made, [taken[1:2]], worst)
+
+
 def test_mace_refuses_ceil_mode_and_what_its_converter_does_not_know(run: workbench.Run, tmp_path: Path) -> None:
     import hashlib
 
@@ -242,8 +295,9 @@ def test_a_missing_extra_names_its_command(run: workbench.Run, monkeypatch: pyte
 
 def test_a_place_that_cannot_be_written_is_said_first(run: workbench.Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="is a file"):
+    with pytest.raises(RunError, match="is a file") as caught:
         netwright.export(run, "onnx", to=tmp_path / "file" / "exports")
+    assert caught.value.suggestion == "--to FOLDER"  # --out is where runs are
     with pytest.raises(UsageError, match="onnx-int8"):
         netwright.export(run, "onnx-fp16")
 
@@ -358,6 +412,28 @@ def test_the_verb_prints_one_document_and_its_exit_codes_are_the_familys(
     assert said("export", str(run.directory), "onx")[0] == 2
     assert said("export", str(run.directory))[0] == 2
     assert said("bench", str(run.directory), "--batches", "1,two")[0] == 2
+    for wrong in (["--batch", "0"], ["--threads", "0"], ["--seconds", "-1"], ["--seconds", "nan"], ["--runtime", "x"]):
+        code, out = said("bench", str(run.directory), *wrong, "--json")
+        assert code == 2
+        assert json.loads(out)["error"]["where"]
+    code, out = said(
+        "bench", str(run.directory), "--runtime", "onnxruntime", "--batch", "1", "--seconds", "0.1", "--json"
+    )
+    assert [row["name"] for row in json.loads(out)["rows"]] == ["torch", "onnx"]
+    written = exporting.export
+
+    def stopped(run: Any, target: str, **options: Any) -> Any:
+        if target == "ncnn":
+            raise KeyboardInterrupt
+        return written(run, target, **options)
+
+    monkeypatch.setattr(exporting, "export", stopped)
+    code, out = said("export", str(run.directory), "torchscript", "ncnn", "onnx", "--examples", "9", "--json")
+    assert code == 130
+    error = json.loads(out)["error"]
+    assert error["try"] == f"netwright export {run.directory} ncnn onnx"  # goes on with what is left
+    assert "torchscript/model.pt" in error["got"]
+    monkeypatch.undo()
     assert said("export", str(run.directory), "ncnn-fp16", "--max-drop", "-1")[0] == 3
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pnnx" else find(name, *more))
