@@ -15,6 +15,7 @@ import errno
 import math
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -264,7 +265,9 @@ def _study(name: str, base: Path, database: str, said: Said, worker: int = 0) ->
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     url = storage.normalised(database) if database else storage.sqlite_url(folder / DATABASE)
-    return Study(name, folder, url, said, worker)
+    elsewhere = "" if base.parent == Path(runs.DEFAULT_FOLDER) else f" --out {shlex.quote(str(base.parent))}"
+    elsewhere += f" --storage {storage.hidden(url)}" if database else ""
+    return Study(name, folder, url, said, worker, options=elsewhere)
 
 
 def _free_name(recipe: Recipe, base: Path) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -178,6 +180,12 @@ def score_of(trial: FrozenTrial) -> float | None:
 def sampler(name: str, space: Space, progress: Progress, seed: int, worker: int = 0) -> BaseSampler:
     """The sampler of that name; ``worker`` gives each process draws of its own where the sampler keeps a state."""
     own = seed + 100_003 * worker
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return _sampler(name, space, progress, seed, own)
+
+
+def _sampler(name: str, space: Space, progress: Progress, seed: int, own: int) -> BaseSampler:
     match name:
         case "staged":
             return StagedSampler(space, progress, seed)

@@ -103,10 +103,12 @@ class Study:
         said: Said = lambda text: None,
         worker: int = 0,
         patience: float = storage.PATIENCE_SECONDS,
+        options: str = "",
     ) -> None:
-        """``folder``: where outcomes wait that are not told yet; ``url``: of the database, of SQLite or another."""
+        """``folder``: where outcomes wait that are not told yet; ``url``: of the database, of SQLite or another;
+        ``options``: what else the command needs that goes on with it."""
         self.name, self.folder, self.url, self._said, self._worker = name, folder, url, said, worker
-        self.go_on = f"netwright tune --resume {name}"
+        self.go_on = f"netwright tune --resume {name}{options}"
         self.storage: Storage = storage.connect(url, said, self.go_on, patience)
         self._optuna: optuna.Study | None = None
         self.settings: Settings
