@@ -305,7 +305,15 @@ def test_the_command_line(run: Run, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([*begin, "--sensitivity"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["layer"] for row in rows} == {"fc1", "fc2"}
-    assert len(runs.list_directories(tmp_path)) == 1
+    (made,) = runs.list_directories(tmp_path)
+    assert main(["runs", "--out", str(tmp_path)]) == 0
+    assert "compressed" in capsys.readouterr().out.splitlines()[0]
+    assert main(["compare", str(run.directory), str(made)]) == 0
+    told = capsys.readouterr().out
+    assert f"{made.name} was compressed from {run.directory.name}: prune=weights:share=0.5" in told
+    assert any(line.startswith("weights ") for line in told.splitlines())  # the sizes of both files
+    assert main(["train", "--resume", str(made), "--quiet"]) == 0
+    assert f"netwright compress {made} heal=" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("median", "low", "clear"), [(0.9, 0.85, True), (0.97, 0.9, False), (0.9, 0.96, False)])

@@ -327,7 +327,10 @@ class RunDirectory:
         name = self.current().get(which)
         if not name:
             raise RunError(
-                str(self.path), "no checkpoint yet", "a run that has trained for a few seconds", "netwright train"
+                str(self.path),
+                "no checkpoint yet",
+                "a run that has trained for a few seconds",
+                f"netwright train --resume {shlex.quote(str(self.path))}",
             )
         path = self.path / "checkpoints" / Path(str(name)).name
         if not path.is_dir():
