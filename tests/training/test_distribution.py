@@ -118,20 +118,40 @@ def test_two_processes_train_as_one_and_go_on_with_what_one_began(tmp_path: Path
         assert other.metrics["accuracy"] == pytest.approx(one.metrics["accuracy"], abs=0.005)
 
 
-@pytest.mark.timeout(200)
-def test_ctrl_c_stops_both_after_the_same_step_and_says_how_to_go_on(tmp_path: Path) -> None:
+def started(child: int) -> dict[str, int]:
+    """Rank → process of what torchrun started."""
+    children = Path(f"/proc/{child}/task/{child}/children").read_text().split()
+    ranks = {}
+    for pid in children:
+        words = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        ranks |= {word[5:].decode(): int(pid) for word in words if word.startswith(b"RANK=")}
+    return ranks
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc")
+@pytest.mark.parametrize("how", ["ctrl-c", "killed"])
+def test_however_it_ends_both_end_and_say_how_to_go_on(how: str, tmp_path: Path) -> None:
     command = "train digits --network mlp --epochs 4000 --set watch.enabled=false --set train.checkpoint_seconds=0.5"
     child = subprocess.Popen(
         [*TORCHRUN, "-m", "netwright", *command.split()], cwd=tmp_path, env={**os.environ, **ENVIRONMENT},
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     directory = RunDirectory(tmp_path / "runs" / "digits-0001")
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 200
     while not (directory.path / "current.json").exists() and child.poll() is None and time.monotonic() < ends:
         time.sleep(0.1)
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does it: to torchrun and to both
-    _, told = child.communicate(timeout=60)
+    ranks = started(child.pid)
+    if how == "ctrl-c":
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does it: to torchrun and to both
+    else:
+        os.kill(ranks["1"], signal.SIGKILL)
+    _, told = child.communicate(timeout=90)
     assert "torchrun --nproc-per-node 2 -m netwright train --resume digits-0001" in told
+    assert ("Stopped and saved" in told) == (how == "ctrl-c")
+    assert ("no answer from another" in told) == (how == "killed")
+    for pid in ranks.values():
+        assert not Path(f"/proc/{pid}").exists()
     assert directory.summary().state == "interrupted"
     assert directory.current()["step"] > 0
     assert not directory.is_locked()
