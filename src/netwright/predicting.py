@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import io
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 
@@ -18,6 +19,7 @@ from netwright.data.examples import Array
 from netwright.data.kinds import Family, Kind, kind_of
 from netwright.data.texts import SUFFIXES, content_of, is_text, raw_of, text_of
 from netwright.errors import DataError, UsageError, nearest
+from netwright.nn.stochastic import dropping, drops
 from netwright.preprocess import (
     ArrayPreprocess,
     ImagePreprocess,
@@ -48,7 +50,7 @@ class Prediction(Record, frozen=True, kw_only=True, omit_defaults=True):
     ``name``: a file, a row of a table (``line 2``) or the number of an example in an array (``#0``).
     ``label`` and ``probability``: the most probable class; ``probabilities``: of the classes, the most probable first.
     ``labels``: those more likely than not, where an example may have several. ``values``: of a regression, in the
-    targets' own units.
+    targets' own units. ``spread``: the standard deviations of those probabilities or values over passes with dropout.
     """
 
     name: str
@@ -57,20 +59,24 @@ class Prediction(Record, frozen=True, kw_only=True, omit_defaults=True):
     probabilities: dict[str, float] | None = None
     labels: tuple[str, ...] | None = None
     values: dict[str, float] | None = None
+    spread: dict[str, float] | None = None
 
 
 def predict(
-    run: Run, inputs: Any, *, batch_size: int = BATCH_SIZE, top: int | None = None, skip_broken: bool = False
-) -> list[Prediction]:
+    run: Run, inputs: Any, *, batch_size: int = BATCH_SIZE, top: int | None = None, skip_broken: bool = False,
+    passes: int = 0,
+) -> list[Prediction]:  # fmt: skip
     """Predictions for ``inputs``, in their order.
 
     ``inputs``: a path or a list of paths (pictures, WAV files, tables, ``.npy``, folders of them), encoded bytes, an
     open file, a picture of Pillow, a pandas table, or arrays and tensors in raw form: ``uint8`` pictures (N, C, H, W)
     or (N, H, W, C), ``int16`` sound (N, 1, samples), what the run was trained on otherwise, also a single example.
     Several inputs: a tuple or a dictionary of arrays. ``top``: probabilities of so many classes (default: all).
-    ``skip_broken``: leave unreadable files out instead of stopping at the first.
+    ``skip_broken``: leave unreadable files out instead of stopping at the first. ``passes``: predict so often with the
+    network's dropout on, the same draws each time; the mean is the answer (Monte-Carlo dropout: Gal and Ghahramani
+    2016), at so many times the cost.
     """
-    return list(Predictor(run, batch_size=batch_size, top=top, skip_broken=skip_broken)(inputs))
+    return list(Predictor(run, batch_size=batch_size, top=top, skip_broken=skip_broken, passes=passes)(inputs))
 
 
 @dataclasses.dataclass
@@ -88,8 +94,9 @@ class Predictor:
     """
 
     def __init__(
-        self, run: Run, *, batch_size: int = BATCH_SIZE, top: int | None = None, skip_broken: bool = False
-    ) -> None:
+        self, run: Run, *, batch_size: int = BATCH_SIZE, top: int | None = None, skip_broken: bool = False,
+        passes: int = 0,
+    ) -> None:  # fmt: skip
         for name, value in (("batch_size", batch_size), ("top", 1 if top is None else top)):
             if value < 1:
                 raise UsageError(name, str(value), "a whole number >= 1")
@@ -104,6 +111,9 @@ class Predictor:
         parameter = next(self._network.parameters(), None)
         place = torch.device("cpu") if parameter is None else parameter.device
         self._prepare = tuple(Prepared(record, place) for record in self._file.inputs)
+        self._passes = passes
+        if passes:
+            self._require_dropout(passes)
 
     def __call__(self, inputs: Any) -> Iterator[Prediction]:
         for piece in self._batches(self._pieces(inputs)):
@@ -125,6 +135,26 @@ class Predictor:
 
     # ---- the network
 
+    def _require_dropout(self, passes: int) -> None:
+        if passes < 2:
+            raise UsageError("passes", str(passes), "2 or more, which can differ", "passes=20")
+        if self._own_loss:
+            raise UsageError("passes", "a run with a loss of its own", "a loss that tells probabilities or values")
+        if not any(drops(module) for module in self._network.modules()):
+            raise UsageError(
+                "passes", "a network without dropout", "one that leaves units out at random",
+                "netwright train … --set network.dropout=0.2",
+            )  # fmt: skip
+
+    def _drawn(self, call: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Decisions, mean probabilities (or values) and their deviations over passes with dropout."""
+        with dropping(self._network, seed=0):
+            draws = torch.stack([self._objective.probabilities(call()).double().cpu() for _ in range(self._passes)])
+        mean = draws.mean(0)
+        task = self._file.task
+        decisions = mean if task == "regression" else mean.argmax(1) if task == "classification" else (mean > 0.5).long()
+        return decisions, mean, draws.std(0)
+
     def _judged(self, piece: _Piece) -> Iterator[Prediction]:
         modes = [(module, module.training) for module in self._network.modules()]
         self._network.eval()
@@ -132,18 +162,38 @@ class Predictor:
             with torch.inference_mode():
                 tensors = [_tensor(raw) for raw in piece.raws]
                 prepared = [prepare(tensor) for prepare, tensor in zip(self._prepare, tensors, strict=True)]
-                if self._file.input_names:
-                    outputs = self._network(**dict(zip(self._file.input_names, prepared, strict=True)))
+                names = self._file.input_names
+
+                def call() -> torch.Tensor:
+                    if names:
+                        return self._network(**dict(zip(names, prepared, strict=True)))  # type: ignore[no-any-return]
+                    return self._network(*prepared)  # type: ignore[no-any-return]
+
+                if self._passes:
+                    decisions, probabilities, deviations = self._drawn(call)
                 else:
-                    outputs = self._network(*prepared)
-                decisions = self._objective.decide(outputs).cpu()
-                probabilities = self._objective.probabilities(outputs).float().cpu()
+                    outputs = call()
+                    decisions = self._objective.decide(outputs).cpu()
+                    probabilities = self._objective.probabilities(outputs).float().cpu()
         finally:
             for module, mode in modes:
                 module.training = mode
         rows = zip(piece.names, decisions.tolist(), probabilities.reshape(len(piece.names), -1).tolist(), strict=True)
-        for name, decision, row in rows:
-            yield self._prediction(name, decision, row)
+        for place, (name, decision, row) in enumerate(rows):
+            said = self._prediction(name, decision, row)
+            if self._passes:
+                told = said.values or said.probabilities or {}
+                order = self._file.targets if self._file.task == "regression" else self._file.classes
+                spread = dict(zip(order, deviations.reshape(len(piece.names), -1)[place].tolist(), strict=True))
+                said = msgspec.structs.replace(said, spread={each: spread[each] for each in told})
+            yield said if self._file.window is None else self._forecasted(said, piece.raws[0][place])
+
+    def _forecasted(self, said: Prediction, raw: Array) -> Prediction:
+        """Changes as the values that they lead to."""
+        assert self._file.window is not None
+        values = windows.restored(said.values or {}, raw, self._file.window)
+        spread = None if said.spread is None else dict(zip(values, said.spread.values(), strict=True))
+        return msgspec.structs.replace(said, values=values, spread=spread)
 
     def _prediction(self, name: str, decision: Any, row: list[float]) -> Prediction:
         file = self._file

@@ -56,7 +56,8 @@ def test_what_is_told_comes_after_what_is_seen(
         assert seen.shape[1:] == (2, window)
         assert (np.diff(seen[:, 0]) == 1).all()
         assert (seen[:, 1] == 1000 + 2 * seen[:, 0]).all()
-        steps_told = values[:, 0] if target != "b" else (values[:, 0] - 1000) / 2
+        last = seen[:, 0, -1][:, None]
+        steps_told = values[:, 0] + last if target != "b" else values[:, 0] / 2 + last
         assert (steps_told[:, 0] == seen[:, 0, -1] + 1).all()
         assert (np.diff(steps_told, axis=1) == 1).all()
         told[name] = set(steps_told.astype(int).ravel().tolist())
@@ -79,6 +80,20 @@ def test_the_latest_window_is_the_end_of_the_file(folder: Path) -> None:
     assert found.tolist() == [[[1052.0, 1054.0, 1056.0, 1058.0], [26.0, 27.0, 28.0, 29.0]]]
     with pytest.raises(DataError, match="3 time steps"):
         windows.latest(_table(folder / "l.csv", 3), record)
+
+
+def test_what_is_predicted_are_values_again(folder: Path) -> None:
+    """A line that rises by 2 a step: the change that is learned is 2, the value that is told is the next one."""
+    import netwright
+    from netwright.recipe import Recipe, override
+
+    path = _table(folder / "p.csv", 120)
+    run = netwright.train(override(Recipe(), {
+        "data.source": str(path), "data.horizon": 2, "data.window": 8, "data.target": "b", "network.name": "gru",
+        "network.width": 8, "train.epochs": 2, "watch.enabled": False,
+    }), folder=folder)  # fmt: skip
+    (said,) = run.predict(path)
+    assert said.values == {"b+1": pytest.approx(1240, abs=0.9), "b+2": pytest.approx(1242, abs=0.9)}
 
 
 def test_a_missing_step_stops_or_is_as_the_one_before(folder: Path) -> None:
@@ -110,10 +125,12 @@ def test_etth1_has_its_columns_and_takes_no_memory_for_windows() -> None:
     examples = open_source(Data(source=str(ETTH1), horizon=24, window=96))
     assert examples.window is not None
     assert examples.window.columns == ("HUFL", "HULL", "MUFL", "MULL", "LUFL", "LULL", "OT")
-    assert examples.targets[0] == "OT+1"
+    assert examples.targets[:2] == ("OT+1 - OT", "OT+2 - OT")
     raw = examples.parts["train"].inputs[0]
     assert raw.base is not None
     assert raw.shape == (17420 - 96 - 24 + 1, 7, 96)
     with gzip.open(ETTH1, "rt") as file:
         lines = file.read().splitlines()
-    assert raw[0, 6, 0] == np.float32(lines[1].split(",")[7])
+    oil = [np.float32(line.split(",")[7]) for line in lines[1:122]]
+    assert raw[0, 6].tolist() == oil[:96]
+    assert np.allclose(examples.parts["train"].part_targets()[0], np.array(oil[96:120]) - oil[95], atol=1e-5)

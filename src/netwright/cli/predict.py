@@ -30,6 +30,9 @@ def predict(
     top: Annotated[int | None, option("so many of the most probable classes", metavar="K", group=OUTPUT)] = None,
     csv: Annotated[bool, option("print CSV: file,label,probability", name="--csv", group=OUTPUT)] = False,
     json: Json = False,
+    passes: Annotated[
+        int | None, option("predict so often with dropout on; the mean, and how far it spreads", metavar="N")
+    ] = None,
     sample: Annotated[int | None, option("go on with a text: so many characters or words", metavar="N")] = None,
     prompt: Annotated[str | None, option("what --sample goes on from", metavar="TEXT")] = None,
     temperature: Annotated[
@@ -48,7 +51,7 @@ def predict(
     """
     asked = {"--prompt": prompt, "--temperature": temperature, "--seed": seed}
     if sample is not None:
-        return _sample(run, sample, prompt, temperature, seed, top, files, csv, skip_broken, json, trust, out)
+        return _sample(run, sample, prompt, temperature, seed, top, files, csv, skip_broken, passes, json, trust, out)
     if given := [name for name, value in asked.items() if value is not None]:
         raise UsageError(given[0], "without --sample", "--sample N, which lets a language model write", "--sample 500")
     if not files:
@@ -68,7 +71,8 @@ def predict(
     from netwright import workbench
     from netwright.predicting import Predictor
 
-    predictor = Predictor(workbench.load(run, folder=out, trust=trust), top=top, skip_broken=skip_broken)
+    loaded = workbench.load(run, folder=out, trust=trust)
+    predictor = Predictor(loaded, top=top, skip_broken=skip_broken, passes=passes or 0)
     found = _counted(
         predictor.standard_input(sys.stdin.buffer) if files == (STANDARD_INPUT,) else predictor(list(files))
     )
@@ -85,10 +89,10 @@ def predict(
 
 def _sample(
     subject: str, count: int, prompt: str | None, temperature: float | None, seed: int | None, top: int | None,
-    files: tuple[Path, ...], csv: bool, skip_broken: bool, json: bool, trust: bool, out: Path,
+    files: tuple[Path, ...], csv: bool, skip_broken: bool, passes: int | None, json: bool, trust: bool, out: Path,
 ) -> int:  # fmt: skip
     """Print what a language model writes, as it is written."""
-    others = {"files": files, "--csv": csv, "--skip-broken": skip_broken}
+    others = {"files": files, "--csv": csv, "--skip-broken": skip_broken, "--passes": passes}
     if given := [name for name, value in others.items() if value]:
         raise UsageError("--sample", f"together with {given[0]}", "one or the other", "leave one out")
     from netwright import generating, workbench
@@ -146,19 +150,33 @@ def _as_csv(predictions: Iterable[Prediction], top: int) -> None:
 
 def _row(prediction: Prediction, top: int) -> dict[str, str]:
     row = {"file": prediction.name}
+    spread = {} if prediction.spread is None else {f"{n}_spread": f"{v:.7g}" for n, v in prediction.spread.items()}
     if prediction.values is not None:
-        return row | {name: f"{value:.7g}" for name, value in prediction.values.items()}
+        return row | {name: f"{value:.7g}" for name, value in prediction.values.items()} | spread
     probabilities = prediction.probabilities or {}
     if prediction.labels is not None:
         row["labels"] = ";".join(prediction.labels)
-        return row | {name: f"{value:.6f}" for name, value in sorted(probabilities.items())}
+        return row | {name: f"{value:.6f}" for name, value in sorted(probabilities.items())} | spread
     ranked: list[tuple[str, float | None]] = [*probabilities.items()]
     ranked = ranked or [(prediction.label or "", prediction.probability)]
     for place, (name, value) in enumerate(ranked[:top], start=1):
         ending = "" if place == 1 else f"_{place}"
         row[f"label{ending}"] = name
         row[f"probability{ending}"] = "" if value is None else f"{value:.6f}"
+        if prediction.spread is not None:
+            row[f"spread{ending}"] = f"{prediction.spread[name]:.6f}"
     return row
+
+
+def _wide(prediction: Prediction, name: str, text: str) -> str:
+    """A number with its spread behind it, where it was drawn more than once."""
+    from netwright.records import percent
+    from netwright.reporting import formatting
+
+    if prediction.spread is None or name not in prediction.spread:
+        return text
+    spread = prediction.spread[name]
+    return f"{text} ± {formatting.number(spread, 2) if prediction.values is not None else percent(spread)}"
 
 
 def _as_table(predictions: list[Prediction], top: int) -> None:
@@ -172,13 +190,14 @@ def _as_table(predictions: list[Prediction], top: int) -> None:
         table = printing.table("file", *first.values, right=list(first.values))
         for each in predictions:
             table.add_row(
-                printing.cell(each.name), *(formatting.number(value) for value in (each.values or {}).values())
+                printing.cell(each.name),
+                *(_wide(each, name, formatting.number(value)) for name, value in (each.values or {}).items()),
             )
     elif first.labels is not None:
         table = printing.table("file", "labels", "probabilities")
         for each in predictions:
             ranked = list((each.probabilities or {}).items())[: max(top, SHOWN)]
-            sure = ", ".join(f"{name} {percent(value)}" for name, value in ranked)
+            sure = ", ".join(f"{name} {_wide(each, name, percent(value))}" for name, value in ranked)
             labels = ", ".join(each.labels or ()) or "–"
             table.add_row(*map(printing.cell, (each.name, labels, sure)))
     else:
@@ -188,7 +207,8 @@ def _as_table(predictions: list[Prediction], top: int) -> None:
             others = list((each.probabilities or {}).items())[1:top]
             words = [", ".join(f"{name} {percent(value)}" for name, value in others)] if more else []
             table.add_row(
-                printing.cell(each.name), printing.cell(each.label or "", "bold"), percent(each.probability),
+                printing.cell(each.name), printing.cell(each.label or "", "bold"),
+                _wide(each, each.label or "", percent(each.probability)),
                 *map(printing.cell, words),
             )  # fmt: skip
     printing.show(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from netwright.data.cells import Table
 from netwright.data.delimited import Source
-from netwright.data.examples import Examples, Part
+from netwright.data.examples import Array, Examples, Part
 from netwright.data.table_files import open_table
 from netwright.errors import DataError, unknown_name
 from netwright.preprocess import ArrayPreprocess, WindowInput
@@ -23,8 +23,11 @@ SHARES = {"validation": 0.1, "test": 0.2}  # of the steps, at the end, where the
 
 
 def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
-    """The number columns of a table as windows of ``data.window`` steps (N, C, window), and ``data.horizon`` steps of
-    the target columns after each (N, targets · horizon).
+    """The number columns of a table as windows of ``data.window`` steps (N, C, window), and by how much the target
+    columns differ from their last value in the ``data.horizon`` steps after each (N, targets · horizon).
+
+    A network that learns changes begins as the naive forecast, whatever the level of the series, which often is another
+    one in later parts (the subtraction of the last value in Zeng et al. 2023, section 4).
 
     The parts follow each other in time: every step that is to be told is in one part only, and what a window sees is
     always before it. Windows are views of the one table, so they take no memory.
@@ -45,7 +48,7 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     targets = _targets(options.target, names)
     values = _values(table, names, options.missing)
     parts = _parts(values, [names.index(name) for name in targets], window, horizon, options, path)
-    told = tuple(f"{name}+{step}" for name in targets for step in range(1, horizon + 1))
+    told = tuple(f"{name}+{step} - {name}" for name in targets for step in range(1, horizon + 1))
     return Examples(
         kind="array", task="regression", parts=parts, targets=told,
         preprocess=(ArrayPreprocess(shape=(len(names), window)),),
@@ -68,13 +71,17 @@ def latest(
 
 def naive(examples: Examples, part: str) -> dict[str, float]:
     """The errors of a forecast that says the last value again, which anything worth its name is below."""
-    window, chosen = examples.window, examples.parts[part]
-    assert window is not None
-    places = [window.columns.index(name) for name in window.targets]
-    rows = chosen.array_rows(np.arange(len(chosen)))
-    last = chosen.inputs[0][:, places, -1][rows].astype(np.float64)
-    error = chosen.part_targets().astype(np.float64).reshape(len(rows), len(places), -1) - last[:, :, None]
+    error = examples.parts[part].part_targets().astype(np.float64)  # the changes, all of which it misses
     return {"naive_mae": float(np.abs(error).mean()), "naive_rmse": float(np.sqrt(np.square(error).mean()))}
+
+
+def restored(changes: Mapping[str, float], raw: Array, window: WindowInput) -> dict[str, float]:
+    """What a network says of one window, raw (C, window), as values: ``OT+1``, ``OT+2``, …"""
+    last = {name: float(raw[window.columns.index(name), -1]) for name in window.targets}
+    names = [(name, step) for name in window.targets for step in range(1, window.horizon + 1)]
+    return {
+        f"{name}+{step}": last[name] + change for (name, step), change in zip(names, changes.values(), strict=True)
+    }
 
 
 def _targets(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -123,7 +130,8 @@ def _parts(
         )  # fmt: skip
     past = np.lib.stride_tricks.sliding_window_view(values, window, axis=0)[:count]
     future = np.lib.stride_tricks.sliding_window_view(values[:, targets], horizon, axis=0)[window:]
-    whole = Part((past,), np.array(future).reshape(count, -1))
+    last = values[window - 1 : window - 1 + count, targets, None]
+    whole = Part((past,), (future - last).reshape(count, -1))
     parts, begin = {}, 0
     for name in ("train", "validation", "test"):
         first, last = max(0, begin - window), ends[name] - window - horizon  # rows whose target lies in this part

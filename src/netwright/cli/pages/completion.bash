@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
@@ -564,7 +564,7 @@ _netwright() {
           ;;
         "predict")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--top" "--csv" "--json" "--sample" "--prompt" "--temperature" "--seed" "--skip-broken" "--trust" "--out" "--help" "-h" "--version")
+            local -a _c=("--top" "--csv" "--json" "--passes" "--sample" "--prompt" "--temperature" "--seed" "--skip-broken" "--trust" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -577,6 +577,9 @@ _netwright() {
             fi
             case "$_value_prev" in
               --top)
+                COMPREPLY=()
+                ;;
+              --passes)
                 COMPREPLY=()
                 ;;
               --sample)

@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
     set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -274,6 +274,7 @@ complete -c netwright -n '__fish_netwright_using_command predict' -l version -d 
 complete -c netwright -n '__fish_netwright_using_command predict' -l top -r -d 'so many of the most probable classes'
 complete -c netwright -n '__fish_netwright_using_command predict' -l csv -d 'print CSV: file,label,probability'
 complete -c netwright -n '__fish_netwright_using_command predict' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command predict' -l passes -r -d 'predict so often with dropout on; the mean, and how far it spreads'
 complete -c netwright -n '__fish_netwright_using_command predict' -l sample -r -d 'go on with a text: so many characters or words'
 complete -c netwright -n '__fish_netwright_using_command predict' -l prompt -r -d 'what --sample goes on from'
 complete -c netwright -n '__fish_netwright_using_command predict' -l temperature -r -d 'of --sample: 0 takes the most likely, 1 as learned, above dares more'

@@ -177,6 +177,7 @@ _netwright() {
             '*--top[so many of the most probable classes]:top' \
             '--csv[print CSV\: file,label,probability]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--passes[predict so often with dropout on; the mean, and how far it spreads]:passes' \
             '*--sample[go on with a text\: so many characters or words]:sample' \
             '*--prompt[what --sample goes on from]:prompt' \
             '*--temperature[of --sample\: 0 takes the most likely, 1 as learned, above dares more]:temperature' \
