@@ -183,7 +183,7 @@ def rprop(seeds: int = 3) -> dict[str, Any]:
 # ---- what it costs
 
 
-def cost(pairs: int = 9) -> dict[str, Any]:
+def cost(pairs: int, only: list[str]) -> dict[str, Any]:
     """A training step by netwright's parts over one by PyTorch's own, in turns; processor time of one thread."""
     torch.set_num_threads(1)
     x, y = torch.randn(16, 16, 16, 16), torch.randint(10, (16,))
@@ -279,6 +279,8 @@ def cost(pairs: int = 9) -> dict[str, Any]:
     assert set(OPTIMIZERS) - set(theirs) == set(FULL_BATCH) - {"rprop"}
     found = {}
     for name, (mine_step, their_step) in sides.items():
+        if only and name not in only:
+            continue
         for step in (mine_step, their_step) * 2:
             step()
         ratios = []
@@ -303,15 +305,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", default=["batchnorm", "vgg", "rprop", "cost"])
     parser.add_argument("--steps", type=int, default=0, help="of batchnorm (2000) and vgg (300)")
+    parser.add_argument("--pairs", type=int, default=9, help="of cost")
+    parser.add_argument("--only", nargs="*", default=[], help="of cost: these rows, kept under a name of their own")
     given = parser.parse_args()
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "batchnorm": lambda: batchnorm(given.steps or 2000),
         "vgg": lambda: vgg(given.steps or 300),
         "rprop": rprop,
-        "cost": cost,
+        "cost": lambda: cost(given.pairs, given.only),
     }
     for what in given.what:
-        common.write_result("parts", what, made[what]())
+        common.write_result("parts", " ".join([what, *given.only]), made[what]())
 
 
 if __name__ == "__main__":
