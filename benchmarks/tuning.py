@@ -1,6 +1,6 @@
 """Searches replayed on the table of real trainings, and the ranking of the keys by measured importance.
 
-    python benchmarks/tuning.py [--studies 200] [--budget 40]
+    python benchmarks/tuning.py [--studies 200] [--budget 30] [--tasks digits fashion]
 
 A study asks for configurations; each is answered by the nearest recorded one that it did not use yet (distances over
 the seven keys' shares of their ranges, weighted by the square root of their importance on that table). The sampler is
@@ -114,22 +114,24 @@ def replay(table: Table, search: str, halving: bool, seed: int, budget: float) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=200)
-    parser.add_argument("--budget", type=float, default=40.0)
+    parser.add_argument("--budget", type=float, default=30.0)
+    parser.add_argument("--tasks", nargs="*", default=list(EPOCHS))
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    for task, rows in recorded().items():
+    table_rows = recorded()
+    for task in options.tasks:
+        rows = table_rows[task]
         table = Table(task, rows)
         print(f"{task}: {len(rows)} trainings, {table.mean_seconds:.1f} s each, best 2 % from {table.wanted:.4f}")
         for each in table.importance.keys:
             print(f"  {each.key:22} fANOVA {each.fanova}  PED-ANOVA {each.pedanova}")
         print(f"  {table.importance.note}", flush=True)
         budget = options.budget * table.mean_seconds
-        times = {
-            search: [
-                replay(table, search, halving, seed, budget) / table.mean_seconds for seed in range(options.studies)
-            ]
-            for search, halving in SEARCHES.items()
-        }
+        times: dict[str, list[float]] = {}
+        for search, how in SEARCHES.items():
+            found = [replay(table, *how, seed, budget) / table.mean_seconds for seed in range(options.studies)]
+            times[search] = found
+            print(f"  {search:13} median {statistics.median(found):.1f} trainings", flush=True)
         entry: dict[str, Any] = {"trainings": len(rows), "budget": options.budget, "studies": options.studies}
         for search, found in times.items():
             reached = sum(value < options.budget for value in found)

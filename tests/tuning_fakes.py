@@ -50,6 +50,7 @@ def settings(**changes: object) -> Settings:
         "trials": TRIALS,
         "epochs": EPOCHS,
         "metric": "accuracy",
+        "sampler": "staged",
         "best": 2,
         "seeds": 3,
     }

@@ -38,7 +38,7 @@ try:
     from netwright.tuning import importance as importances
     from netwright.tuning import repeating, storage
     from netwright.tuning.defaults import default_ranges
-    from netwright.tuning.sampling import SAMPLERS
+    from netwright.tuning.sampling import DEFAULT, SAMPLERS
     from netwright.tuning.spaces import Space, parse
     from netwright.tuning.studies import Fatal, Outcome, Settings, Stop, Study, Told, best_trials
 except ModuleNotFoundError as missing:
@@ -91,7 +91,7 @@ class Tuned:
 
 def tune(
     recipe: Recipe | None = None, *, space: Sequence[str] = ("default",), trials: int | None = None,
-    seconds: float | None = None, workers: int = 1, sampler: str = "staged", halving: bool = True, seeds: int = 3,
+    seconds: float | None = None, workers: int = 1, sampler: str = DEFAULT, halving: bool = True, seeds: int = 3,
     best: int = 3, name: str = "", resume: str = "", database: str = "", folder: Path | str = runs.DEFAULT_FOLDER,
     trust: bool = False, said: Said = lambda text: None,
 ) -> Tuned:  # fmt: skip

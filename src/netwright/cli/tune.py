@@ -43,9 +43,9 @@ def tune(
     ] = None,
     workers: Annotated[int, option("processes that train at the same time; 1", metavar="N")] = 1,
     sampler: Annotated[
-        Literal["staged", "tpe", "random", "grid", "gp"],
-        option("how recipes are chosen: staged (the default), tpe, random, grid or gp", metavar="NAME"),
-    ] = "staged",
+        Literal["tpe", "staged", "random", "grid", "gp"],
+        option("how recipes are chosen: tpe (the default), staged, random, grid or gp", metavar="NAME"),
+    ] = "tpe",
     full: Annotated[bool, option("train every trial to its end; without it poor ones are stopped early")] = False,
     seeds: Annotated[int, option("how often the best few are repeated; 3. 0: not at all", metavar="N")] = 3,
     best: Annotated[int, option("how many those are; 3", metavar="N")] = 3,
@@ -65,9 +65,9 @@ def tune(
 ) -> int:  # fmt: skip
     """Search for a better recipe, and name a winner only if other seeds agree.
 
-    Stages in the order of importance: learning rate; momentum, width, batch size; depth and the rate's decay;
-    regularisation. Each random, then narrower around the best; poor trials are stopped early, diverged and sick ones at
-    once. The best few are repeated over seeds. Ctrl-C or a kill loses no finished trial; --resume goes on.
+    Recipes are drawn from the space by what came of those before; poor trials are stopped early, diverged and sick ones
+    at once. The best few are repeated over seeds. --sampler staged goes by the textbook: learning rate; momentum,
+    width, batch size; depth and decay; regularisation. Ctrl-C or a kill loses no finished trial; --resume goes on.
     """
     folder = out or Path(runs.DEFAULT_FOLDER)
     if resume and show:

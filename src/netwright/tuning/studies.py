@@ -46,7 +46,7 @@ class Settings(Record, frozen=True, kw_only=True):
     version: int = VERSION
     recipe: dict[str, Any]
     space: tuple[str, ...]
-    sampler: str = "staged"
+    sampler: str = sampling.DEFAULT
     trials: int | None = 40
     seconds: float | None = None
     halving: bool = True

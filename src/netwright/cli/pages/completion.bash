@@ -930,7 +930,7 @@ _netwright() {
                 COMPREPLY=()
                 ;;
               --sampler)
-                local -a _c=("staged" "tpe" "random" "grid" "gp")
+                local -a _c=("tpe" "staged" "random" "grid" "gp")
                 local _q
                 COMPREPLY=()
                 for _x in "${_c[@]}"; do

@@ -376,7 +376,7 @@ complete -c netwright -n '__fish_netwright_using_command tune' -l space -r -d 'w
 complete -c netwright -n '__fish_netwright_using_command tune' -l trials -r -d 'how many recipes are tried; 40 if neither this nor --time is given'
 complete -c netwright -n '__fish_netwright_using_command tune' -l time -r -d 'time of training in each worker after which no more are tried'
 complete -c netwright -n '__fish_netwright_using_command tune' -l workers -r -d 'processes that train at the same time; 1'
-complete -c netwright -n '__fish_netwright_using_command tune' -l sampler -x -a 'staged tpe random grid gp' -d 'how recipes are chosen: staged (the default), tpe, random, grid or gp'
+complete -c netwright -n '__fish_netwright_using_command tune' -l sampler -x -a 'tpe staged random grid gp' -d 'how recipes are chosen: tpe (the default), staged, random, grid or gp'
 complete -c netwright -n '__fish_netwright_using_command tune' -l full -d 'train every trial to its end; without it poor ones are stopped early'
 complete -c netwright -n '__fish_netwright_using_command tune' -l seeds -r -d 'how often the best few are repeated; 3. 0: not at all'
 complete -c netwright -n '__fish_netwright_using_command tune' -l best -r -d 'how many those are; 3'

@@ -270,7 +270,7 @@ _netwright() {
               ;;
             --sampler=*)
               compset -P '--sampler='
-              compadd -- 'staged' 'tpe' 'random' 'grid' 'gp'
+              compadd -- 'tpe' 'staged' 'random' 'grid' 'gp'
               return
               ;;
             --out=*)
@@ -306,7 +306,7 @@ _netwright() {
             '*--trials[how many recipes are tried; 40 if neither this nor --time is given]:trials' \
             '*--time[time of training in each worker after which no more are tried]:time' \
             '*--workers[processes that train at the same time; 1]:workers' \
-            "*--sampler[how recipes are chosen\: staged (the default), tpe, random, grid or gp]:sampler:(staged tpe random grid gp)" \
+            "*--sampler[how recipes are chosen\: tpe (the default), staged, random, grid or gp]:sampler:(tpe staged random grid gp)" \
             '--full[train every trial to its end; without it poor ones are stopped early]' \
             '*--seeds[how often the best few are repeated; 3. 0\: not at all]:seeds' \
             '*--best[how many those are; 3]:best' \
