@@ -130,8 +130,8 @@ def _parts(
         )  # fmt: skip
     past = np.lib.stride_tricks.sliding_window_view(values, window, axis=0)[:count]
     future = np.lib.stride_tricks.sliding_window_view(values[:, targets], horizon, axis=0)[window:]
-    last = values[window - 1 : window - 1 + count, targets, None]
-    whole = Part((past,), (future - last).reshape(count, -1))
+    latest_known = values[window - 1 : window - 1 + count, targets, None]
+    whole = Part((past,), (future - latest_known).reshape(count, -1))
     parts, begin = {}, 0
     for name in ("train", "validation", "test"):
         first, last = max(0, begin - window), ends[name] - window - horizon  # rows whose target lies in this part
