@@ -183,6 +183,7 @@ def sampler(name: str, space: Space, progress: Progress, seed: int, worker: int 
     own = seed + 100_003 * worker
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.simplefilter("ignore", FutureWarning)  # of an option that newer ones do not need
         return _sampler(name, space, progress, seed, own)
 
 
