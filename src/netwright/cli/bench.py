@@ -24,7 +24,7 @@ def bench(
         str,
         option(
             "all, or names joined by commas: onnx, onnx-int8, ncnn, litert, torchscript",
-            metavar="NAMES",
+            metavar="LIST",
             name=("--runtimes", "--runtime"),
         ),
     ] = "all",
