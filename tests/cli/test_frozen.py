@@ -97,7 +97,7 @@ def test_completion_is_a_script_that_its_shell_accepts(shell: str, tmp_path: Pat
         (["netwright", "train", "--ep"], {"--epochs"}),
         (["netwright", "train", "--schedule", "cos"], {"cosine"}),
         (["netwright", "list", "net"], {"networks"}),
-        (["netwright", "train", "digits", "--optimizer", "ada"], {"adagrad", "adam", "adamw", "adadelta"}),
+        (["netwright", "train", "digits", "--optimizer", "ada"], {"adagrad", "adam", "adamax", "adamw", "adadelta"}),
     ],
 )
 def test_bash_completes(words: list[str], expected: set[str]) -> None:
