@@ -2,7 +2,7 @@
 
     python benchmarks/forecasting.py [--networks lstm gru mlp] [--epochs 5]
 
-Parts in the order of time: 70 % training, 10 % validation, 20 % test; the errors are of the test part, in the data's unit.
+Parts in the order of time: 70 % training, 10 % validation, 20 % test; errors are of the test part, in the data's unit.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import argparse
 import json
 import tempfile
 import time
-from pathlib import Path
 
 import common
 
@@ -27,7 +26,9 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     options = parser.parse_args()
     text = common.shared() / "text" / "tinyshakespeare" / "input.txt"
-    recipe = from_dict({}, {"data.source": str(text), "train.threads": options.threads, **parse_assignments(options.set)})
+    recipe = from_dict(
+        {}, {"data.source": str(text), "train.threads": options.threads, **parse_assignments(options.set)}
+    )
     wall, processor = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         run = netwright.train(recipe, folder=folder)

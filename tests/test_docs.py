@@ -1,7 +1,8 @@
 """Every command and every piece of Python in README and docs runs.
 
 ``sh`` blocks run line by line in a folder that holds what the pages speak of: ``photos/`` with two classes,
-``table.csv``, ``instances.json``, ``detections.json``, ``book.txt``, ``reviews/``, ``sales.csv`` and short runs; ``make`` lines are looked up in the Makefile.
+``table.csv``, ``instances.json``, ``detections.json``, ``book.txt``, ``reviews/``, ``sales.csv`` and short
+runs; ``make`` lines are looked up in the Makefile.
 ``python`` blocks of a page run one after the other.
 """
 

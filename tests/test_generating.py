@@ -83,7 +83,9 @@ def test_temperature_divides_the_logits(model: Run) -> None:
         logits = network(torch.tensor([[vocabulary.index("c")]]))[-1]
     network.memory = None
     expected = torch.softmax(logits / 4, 0)
-    drawn = [vocabulary.index(generating.generate(model, 1, temperature=4.0, prompt="c", seed=seed)) for seed in range(400)]
+    drawn = [
+        vocabulary.index(generating.generate(model, 1, temperature=4.0, prompt="c", seed=seed)) for seed in range(400)
+    ]
     counts = torch.bincount(torch.tensor(drawn), minlength=len(vocabulary)) / 400
     assert torch.allclose(counts, expected, atol=4 * math.sqrt(0.25 / 400))
 
@@ -148,7 +150,9 @@ def test_vocabularies_of_texts_to_judge_and_to_go_on_with_are_not_mixed(model: R
         netwright.train(override(judge, {"network.weights": str(model.directory)}), folder=tmp_path)
     first = netwright.train(judge, folder=tmp_path)
     with pytest.raises(DataError, match=r"network\.weights"):
-        _train(tmp_path, Path(model.recipe.data.source), **{"network.weights": str(first.directory), "network.name": "gru"})
+        _train(
+            tmp_path, Path(model.recipe.data.source), **{"network.weights": str(first.directory), "network.name": "gru"}
+        )
     again = netwright.train(override(judge, {"network.weights": str(first.directory)}), folder=tmp_path)
     assert again.inputs.text == first.inputs.text
     assert again.files.environment()["start"]["new"] == []

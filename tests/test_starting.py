@@ -71,7 +71,9 @@ def test_a_run_gives_its_network_and_all_but_the_last_layer(source: Run, tmp_pat
     assert after["head.3.weight"].shape == (2, before["head.3.weight"].shape[1])
 
 
-def test_classes_of_other_names_get_a_last_layer_of_their_own_although_it_would_fit(source: Run, tmp_path: Path) -> None:
+def test_classes_of_other_names_get_a_last_layer_of_their_own_although_it_would_fit(
+    source: Run, tmp_path: Path
+) -> None:
     import dataclasses
 
     from netwright.data.handed import from_python
@@ -85,7 +87,10 @@ def test_classes_of_other_names_get_a_last_layer_of_their_own_although_it_would_
     recipe = override(recipe, QUIET | {
         "data.source": "python", "data.format": "python", "network.weights": str(source.directory), "train.epochs": 1,
     })  # fmt: skip
-    assert set(_account(netwright.train(recipe, folder=tmp_path, material=renamed)).new) == {"head.3.weight", "head.3.bias"}
+    assert set(_account(netwright.train(recipe, folder=tmp_path, material=renamed)).new) == {
+        "head.3.weight",
+        "head.3.bias",
+    }
     assert _account(netwright.train(recipe, folder=tmp_path, material=material)).new == ()
 
 
@@ -137,7 +142,9 @@ def test_code_of_ones_own_gets_a_last_layer_that_fits(tmp_path: Path, monkeypatc
     assert again.network[3].weight.shape == (2, 8)
     assert torch.equal(again.network[1].weight, big[1].weight)
     assert _account(run).new == ("3.weight", "3.bias")
-    assert [surgery["module"] for surgery in json.loads((run.directory / "network.json").read_text())["surgeries"]] == ["3"]
+    assert [surgery["module"] for surgery in json.loads((run.directory / "network.json").read_text())["surgeries"]] == [
+        "3"
+    ]
 
 
 def test_another_network_stops_before_anything_is_written(source: Run, tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from netwright.errors import RecipeError
 from netwright.nn import keeping, refitting
 from netwright.nn.depth import blocks
 from netwright.nn.layers.radial import Radial, place_all
-from netwright.nn.zoo import NETWORKS
 from netwright.nn.surgery import replay
+from netwright.nn.zoo import NETWORKS
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import constraints, initializing, optimizers, schedules
@@ -111,8 +111,8 @@ def initialized(recipe: Recipe, network: nn.Module, material: Material) -> None:
     if options.prior_bias:
         if not isinstance(material, Examples) or material.task == "regression":
             raise RecipeError(
-                "network.prior_bias", f"{material.task}, or batches without their classes", "classes that can be counted",
-                "--set network.prior_bias=false",
+                "network.prior_bias", f"{material.task}, or batches without their classes",
+                "classes that can be counted", "--set network.prior_bias=false",
             )  # fmt: skip
         counts, total = _counted(material, material.outputs)
         initializing.prior_bias(network, inputs, counts, total, exclusive=material.task == "classification")
@@ -189,7 +189,7 @@ def batches(
     recipe: Recipe, examples: Examples, part: str, place: torch.device, *, training: bool = False,
     share: Share | None = None,
 ) -> ArrayBatches:  # fmt: skip
-    """Batches of a part: shuffled and augmented for training, in order otherwise; ``share``: of each only these rows."""
+    """Batches of a part: shuffled and augmented for training, in order otherwise; ``share``: these rows of each."""
     augment = None
     if training:
         first = examples.preprocess[0]

@@ -152,7 +152,9 @@ class Predictor:
             draws = torch.stack([self._objective.probabilities(call()).double().cpu() for _ in range(self._passes)])
         mean = draws.mean(0)
         task = self._file.task
-        decisions = mean if task == "regression" else mean.argmax(1) if task == "classification" else (mean > 0.5).long()
+        decisions = (
+            mean if task == "regression" else mean.argmax(1) if task == "classification" else (mean > 0.5).long()
+        )
         return decisions, mean, draws.std(0)
 
     def _judged(self, piece: _Piece) -> Iterator[Prediction]:
@@ -399,7 +401,9 @@ class Predictor:
         record = self._file.text
         assert record is not None
         if not record.length:
-            raise DataError(name, "a text for a run that goes on with one", "--sample", "netwright predict RUN --sample 500")
+            raise DataError(
+                name, "a text for a run that goes on with one", "--sample", "netwright predict RUN --sample 500"
+            )
         yield _Piece((raw_of(text_of(content, name), record),), [name])
 
     def _forecast(self, source: Path | IO[bytes], name: str) -> Iterator[_Piece]:

@@ -46,7 +46,9 @@ def facts(material: Material, network: nn.Module | None) -> DataFacts:
         return facts_of_examples(material)
     shape = input_shape(material.preprocess[0])
     return DataFacts(
-        kind="language" if isinstance(material, TextStream) else "image" if len(shape) == 3 else "array", task=material.task, input_shape=shape,
+        kind="language" if isinstance(material, TextStream) else "image" if len(shape) == 3 else "array",
+        task=material.task,
+        input_shape=shape,
         outputs=material.outputs or _asked(material, network),
         examples=material.examples or len(material) * len(material.first),
     )  # fmt: skip
@@ -71,11 +73,10 @@ def from_python(
         changes |= {
             f"augment.{name}": "none" if name == "flip" else 0.0 for name in type(recipe.augment).__struct_fields__
         }
-    if isinstance(material, TextStream):
-        if recipe.train.accumulate > 1:
-            raise RecipeError(
-                "train.accumulate", f"{recipe.train.accumulate} for a running text", "1", "a larger train.batch_size"
-            )
+    if isinstance(material, TextStream) and recipe.train.accumulate > 1:
+        raise RecipeError(
+            "train.accumulate", f"{recipe.train.accumulate} for a running text", "1", "a larger train.batch_size"
+        )
     if isinstance(material, LoaderBatches):
         changes["train.batch_size"] = len(material.first)
     if loss is not None:
@@ -123,7 +124,8 @@ def input_file(material: Material, outputs: int) -> InputFile:
         classes = tuple(str(number) for number in range(outputs))
     return InputFile(
         inputs=material.preprocess, input_names=material.input_names, task=material.task, classes=classes,
-        targets=targets, text=getattr(material, "text", None), window=getattr(material, "window", None), target_mean=mean, target_std=std,
+        targets=targets, text=getattr(material, "text", None), window=getattr(material, "window", None),
+        target_mean=mean, target_std=std,
     )  # fmt: skip
 
 

@@ -45,7 +45,9 @@ class Start:
             changes["data.unit"] = self.inputs.text.unit
         if self.network is not None and self.network.kind != "instance" and recipe.network.name == "auto":
             asked = recipe.network
-            known = {key: value for key, value in self.network.arguments.items() if getattr(asked, key, "auto") == "auto"}
+            known = {
+                key: value for key, value in self.network.arguments.items() if getattr(asked, key, "auto") == "auto"
+            }
             changes |= {"network.name": self.network.name, "network.arguments": known | asked.arguments}
         return override(recipe, changes)
 
@@ -110,12 +112,20 @@ def sentences(account: StartRecord) -> list[str]:
 def _fitted(network: nn.Module, record: NetworkFile) -> NetworkFile:
     """A network of someone's own code ends with as many units as its code says; a dense last layer gets ours."""
     inner = blocks(network)
-    dense = [module for part in inner[-1:] for top in part.modules for module in top.modules() if isinstance(module, nn.Linear)]
+    dense = [
+        module
+        for part in inner[-1:]
+        for top in part.modules
+        for module in top.modules()
+        if isinstance(module, nn.Linear)
+    ]
     if not dense or dense[-1].out_features == record.outputs:
         return record
     last = dense[-1]
     name = next(name for name, module in network.named_modules() if module is last)
-    shapes: dict[str, tuple[int, ...]] = {"weight": (record.outputs, last.in_features)} | ({} if last.bias is None else {"bias": (record.outputs,)})
+    shapes: dict[str, tuple[int, ...]] = {"weight": (record.outputs, last.in_features)} | (
+        {} if last.bias is None else {"bias": (record.outputs,)}
+    )
     change = Surgery(operation="resize", module=name, shapes=shapes)
     surgery.operate(network, change)
     last.reset_parameters()
@@ -129,5 +139,3 @@ def _digest(state: Mapping[str, torch.Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-

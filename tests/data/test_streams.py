@@ -97,7 +97,9 @@ def test_a_text_is_seen_by_its_content_and_a_column_of_numbers_is_none(tmp_path:
     (tmp_path / "a").write_text("First Citizen:\nBefore we proceed any further, hear me speak.\n\nAll:\nSpeak.\n")
     (tmp_path / "b.csv").write_text("x,y\n1,2\n3,4\n")
     (tmp_path / "c.csv").write_text("value\n1.5\n2.5\n-3\n")
-    (tmp_path / "d").write_text("It was, as he said,\nlate; but who, then, would\nwait, or go, or sing,\nor, at last, sleep?\n")
+    (tmp_path / "d").write_text(
+        "It was, as he said,\nlate; but who, then, would\nwait, or go, or sing,\nor, at last, sleep?\n"
+    )
     (tmp_path / "e.data").write_text('|a comment\n"Doe, J.";1;"a, b, c"\n"Roe, K., M.";2;x\n"Poe";3;y\n"Moe";3;y\n')
     kinds = [detect(tmp_path / name) for name in ("a", "b.csv", "c.csv", "d", "e.data")]
     assert kinds == ["text", "table", "table", "text", "table"]

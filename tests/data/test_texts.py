@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reference import shared_folder
 
 from netwright.data.opening import detect, open_source
 from netwright.data.words import decode
 from netwright.errors import DataError
 from netwright.recipe.schema import Data
+from reference import shared_folder
 
 REVIEWS = shared_folder() / "data" / "text" / "sentiment" / "review_polarity.tar.gz"
 
@@ -25,7 +25,11 @@ def _folder(path: Path, texts: dict[str, str]) -> Path:
 
 
 def _texts(train: int = 20) -> dict[str, str]:
-    return {f"{label}/{n}.txt": f"{label} story number {n} it's well-made" for label in ("bad", "good") for n in range(train)}
+    return {
+        f"{label}/{n}.txt": f"{label} story number {n} it's well-made"
+        for label in ("bad", "good")
+        for n in range(train)
+    }
 
 
 def test_an_archive_reads_as_its_folder(tmp_path: Path) -> None:

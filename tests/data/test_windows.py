@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import shared_folder
 
 from netwright.data import windows
 from netwright.data.opening import open_source
 from netwright.errors import DataError
 from netwright.preprocess import WindowInput
 from netwright.recipe.schema import Data
+from reference import shared_folder
 
 ETTH1 = shared_folder() / "data" / "timeseries" / "ETTh1.csv.gz"
 
@@ -41,8 +42,8 @@ def test_what_is_told_comes_after_what_is_seen(
 ) -> None:
     """In column a every value is its step's number, in b it is 1000 + 2 times that."""
     data = Data(
-        source=str(_table(folder / "t.csv", steps)), horizon=horizon, window=window, target=target, validation=validation,
-        test=test,
+        source=str(_table(folder / "t.csv", steps)), horizon=horizon, window=window, target=target,
+        validation=validation, test=test,
     )  # fmt: skip
     try:
         examples = open_source(data)
@@ -63,7 +64,7 @@ def test_what_is_told_comes_after_what_is_seen(
         told[name] = set(steps_told.astype(int).ravel().tolist())
     names = [name for name in ("train", "validation", "test") if name in told]
     assert names == ["train", *(["validation"] if validation else []), "test"]
-    for earlier, later in zip(names, names[1:], strict=False):
+    for earlier, later in itertools.pairwise(names):
         assert max(told[earlier]) < min(told[later])
     assert max(told["test"]) == steps - 1
 

@@ -16,7 +16,9 @@ INPUTS = {"mlp": (8,), "small_resnet1d": (2, 64), "rnn": (2, 9), "lstm": (2, 9),
 
 def _record(name: str) -> NetworkFile:
     if name in PUBLISHED:
-        return NetworkFile(kind="zoo", name=name, input_shape=PUBLISHED[name].input_shape, outputs=PUBLISHED[name].outputs)
+        return NetworkFile(
+            kind="zoo", name=name, input_shape=PUBLISHED[name].input_shape, outputs=PUBLISHED[name].outputs
+        )
     return NetworkFile(kind="zoo", name=name, input_shape=INPUTS.get(name, (1, 28, 28)), outputs=3)
 
 

@@ -48,7 +48,9 @@ def test_files_of_the_usual_kinds_are_read(tmp_path: Path, wrapper: str, inside:
     torch.save({inside: state, "epoch": 3, "lr": 0.1} if inside else OrderedDict(state), tmp_path / "state.pt")
     other = _built("lenet5", 3)
     matching.load(other, matching.match(matching.read(tmp_path / "state.pt"), other, "state.pt"))
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True)
+    )
 
 
 def test_safetensors_are_read_whatever_their_ending(tmp_path: Path) -> None:
@@ -105,7 +107,14 @@ class _Evil:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"PK\x03\x04 not a zip", b"\x80\x04 not a pickle", b"hello", b"\x08\0\0\0\0\0\0\0{broken}", pickle.dumps(_Evil())],
+    [
+        b"",
+        b"PK\x03\x04 not a zip",
+        b"\x80\x04 not a pickle",
+        b"hello",
+        b"\x08\0\0\0\0\0\0\0{broken}",
+        pickle.dumps(_Evil()),
+    ],
 )
 def test_files_that_are_no_weights_stop_and_run_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes

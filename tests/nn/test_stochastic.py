@@ -16,7 +16,9 @@ from netwright.workbench import Run
 
 
 def test_only_what_drops_is_in_training_mode_and_all_comes_back() -> None:
-    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.LSTM(8, 4, 2, dropout=0.3), nn.Dropout(0))
+    network = nn.Sequential(
+        nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.LSTM(8, 4, 2, dropout=0.3), nn.Dropout(0)
+    )
     network[0].train(False)
     modes = [module.training for module in network.modules()]
     state, counter = torch.get_rng_state(), network[1].num_batches_tracked.clone()

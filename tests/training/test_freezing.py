@@ -33,7 +33,8 @@ def test_what_is_frozen_does_not_drift(freeze: int | str, optimizer: str) -> Non
     freezing = Freezing(network, recipe.train)
     frozen = [name for name, _ in network.named_modules() if name in str(freeze).split(",")] or [
         name for name, module in network.named_modules()
-        if any(module is part for block in blocks(network)[: len(blocks(network)) - 1 if freeze == "all" else int(freeze)]
+        if any(module is part
+               for block in blocks(network)[: len(blocks(network)) - 1 if freeze == "all" else int(freeze)]
                for part in block.modules)
     ]  # fmt: skip
     network.train()
@@ -66,7 +67,8 @@ def test_blocks_come_back_from_the_output_one_an_epoch() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "key"),
-    [({"freeze": 99}, "train.freeze"), ({"freeze": "nothing"}, "train.freeze"), ({"unfreeze_every": 2}, "unfreeze_every"),
+    [({"freeze": 99}, "train.freeze"), ({"freeze": "nothing"}, "train.freeze"),
+     ({"unfreeze_every": 2}, "unfreeze_every"),
      ({"freeze": "stem,stages,head"}, "train.freeze")],
 )  # fmt: skip
 def test_what_cannot_be_frozen_stops(changes: dict[str, object], key: str) -> None:
@@ -81,7 +83,9 @@ def test_every_block_towards_the_input_has_the_factor_of_the_rate_behind_it(fact
     rates = {id(p): group["lr"] for group in step.param_groups for p in group["params"]}
     assert set(rates) == {id(p) for p in network.parameters()}
     for distance, block in enumerate(reversed(blocks(network))):
-        assert [rates[id(p)] for p in block.parameters()] == pytest.approx([0.1 * factor**distance] * len(block.parameters()))
+        assert [rates[id(p)] for p in block.parameters()] == pytest.approx(
+            [0.1 * factor**distance] * len(block.parameters())
+        )
     assert step.param_groups[0]["lr"] == 0.1  # whose rate the recorder shows
     decays = {id(p): group.get("weight_decay") for group in step.param_groups for p in group["params"]}
     assert all((decays[id(p)] == 0) == (p.ndim <= 1) for p in network.parameters())

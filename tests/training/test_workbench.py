@@ -54,7 +54,7 @@ def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     assert {"recipe.yaml", "request.yaml", "environment.json", "network.json", "preprocess.json", "run.sqlite"} <= names
     assert {"checkpoints", "current.json", "report.html"} <= names
     open_still = {key for key, value in flat(run.recipe).items() if value == "auto"}
-    assert open_still <= {"data.format", "data.validation", "data.test", "data.target", "data.header"}
+    assert open_still <= {"data.format", "data.validation", "data.test", "data.target", "data.header", "data.unit"}
     assert run.recipe.network.depth == 2  # the network's own, where the rule would have named another network
     assert run.files.requested() == SMALL
     assert set(run.metrics) == {"validation", "test"}

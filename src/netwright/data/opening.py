@@ -58,7 +58,9 @@ def open_material(options: Data, known: TextInput | None = None) -> Examples | T
     if options.task not in ("auto", "classification"):
         raise DataError("data.task", f"{options.task} of a running text", "auto: the next unit is told")
     splits: tuple[Split, ...] = ("validation", "test")
-    held_out: dict[str, Path] = {split: choice for split in splits if isinstance(choice := _choice(options, split), Path)}
+    held_out: dict[str, Path] = {
+        split: choice for split in splits if isinstance(choice := _choice(options, split), Path)
+    }
     return streams.read(options, path, held_out, known)
 
 

@@ -139,7 +139,9 @@ def read(options: Data, path: Path, held_out: Mapping[str, Path], known: TextInp
     streams = {name: TextStream(_ids(part, record, path), record, where=name) for name, part in parts.items()}
     whole = streams["train"]
     if len(whole.ids) < FEWEST:
-        raise DataError(str(path), f"a text of {len(whole.ids)} units to learn from", f"{FEWEST} or more", "a longer text")
+        raise DataError(
+            str(path), f"a text of {len(whole.ids)} units to learn from", f"{FEWEST} or more", "a longer text"
+        )
     whole.validation, whole.test = streams.get("validation"), streams.get("test")
     return whole
 
@@ -165,4 +167,3 @@ def read_text(path: Path) -> str:
     from netwright.data.texts import content_of, text_of
 
     return text_of(content_of(path), str(path))
-

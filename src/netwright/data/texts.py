@@ -1,4 +1,4 @@
-"""Texts to classify: a folder of .txt files for each class, also in an archive, in the layout of pictures and sounds."""
+"""Texts to classify: a folder of .txt files for each class, also in an archive, laid out as pictures and sounds are."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def settled(examples: Examples, options: Data, known: TextInput | None = None) -
     if known is not None and (not known.length or known.unit != examples.text.unit):
         kind = f"a running text in {known.unit}s" if not known.length else f"texts in {known.unit}s"
         raise DataError(
-            "network.weights", f"a run of {kind}", f"one that judges texts in {examples.text.unit}s, whose ids it shares",
-            "leave --from out",
+            "network.weights", f"a run of {kind}",
+            f"one that judges texts in {examples.text.unit}s, whose ids it shares", "leave --from out",
         )  # fmt: skip
     record, train = examples.text, examples.parts["train"]
     if known is None:
@@ -138,7 +138,9 @@ def content_of(path: Path) -> bytes:
         unpack = next((unpack for magic, unpack in _PACKED.items() if content.startswith(magic)), None)
         return content if unpack is None else unpack(content)
     except (OSError, EOFError, lzma.LZMAError, zlib.error, ValueError) as error:
-        raise DataError(str(path), f"a file that cannot be read ({error})", "a text, also in .gz, .bz2 or .xz") from error
+        raise DataError(
+            str(path), f"a file that cannot be read ({error})", "a text, also in .gz, .bz2 or .xz"
+        ) from error
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -56,15 +56,16 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     )  # fmt: skip
 
 
-def latest(
-    source: Path | IO[bytes], window: WindowInput, header: bool | Literal["auto"] = "auto"
-) -> Floats:
+def latest(source: Path | IO[bytes], window: WindowInput, header: bool | Literal["auto"] = "auto") -> Floats:
     """The last window of a table, (1, C, window): what is before the steps that come next."""
     table = open_table(Source.of(source), header, dict.fromkeys(window.columns, "number"))
     values = _values(table, window.columns, "stop", window.window)
     if len(values) < window.window:
         raise DataError(
-            table.name, f"{len(values)} time steps", f"{window.window} or more, which the run looks back", "a longer series"
+            table.name,
+            f"{len(values)} time steps",
+            f"{window.window} or more, which the run looks back",
+            "a longer series",
         )
     return np.ascontiguousarray(values[-window.window :].T[None])
 
@@ -79,9 +80,7 @@ def restored(changes: Mapping[str, float], raw: Array, window: WindowInput) -> d
     """What a network says of one window, raw (C, window), as values: ``OT+1``, ``OT+2``, …"""
     last = {name: float(raw[window.columns.index(name), -1]) for name in window.targets}
     names = [(name, step) for name in window.targets for step in range(1, window.horizon + 1)]
-    return {
-        f"{name}+{step}": last[name] + change for (name, step), change in zip(names, changes.values(), strict=True)
-    }
+    return {f"{name}+{step}": last[name] + change for (name, step), change in zip(names, changes.values(), strict=True)}
 
 
 def _targets(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
@@ -112,9 +111,7 @@ def _values(table: Table, names: Sequence[str], missing: str, last: int = 0) -> 
     return values
 
 
-def _parts(
-    values: Floats, targets: list[int], window: int, horizon: int, options: Data, path: Path
-) -> dict[str, Part]:
+def _parts(values: Floats, targets: list[int], window: int, horizon: int, options: Data, path: Path) -> dict[str, Part]:
     """Train, validation and test in the order of time; a part with a share of 0 is not there."""
     count = len(values) - window - horizon + 1
     steps = {"validation": options.validation, "test": options.test}
@@ -145,7 +142,9 @@ def _parts(
             )  # fmt: skip
         parts[name] = whole.take(np.arange(first, last + 1))
     if options.limit:
-        parts["train"] = parts["train"].take(np.arange(max(0, len(parts["train"]) - options.limit), len(parts["train"])))
+        parts["train"] = parts["train"].take(
+            np.arange(max(0, len(parts["train"]) - options.limit), len(parts["train"]))
+        )
     return parts
 
 
@@ -159,5 +158,3 @@ def _share(name: str, value: float | str) -> float:
     if not 0 <= share < 1:
         raise DataError(f"data.{name}", f"{value!r} of a series", "a share of its steps", f"--set data.{name}=0.2")
     return share
-
-

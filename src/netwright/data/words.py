@@ -15,7 +15,7 @@ from netwright.preprocess import TextInput
 PAD, UNKNOWN = "<pad>", "<unk>"
 Ids = npt.NDArray[np.integer[Any]]  # uint8 where 256 ids are enough, else int32
 
-# A word with its inner apostrophes and hyphens, a number, or one mark; case is not kept, because small vocabularies gain
+# A word with its inner apostrophes and hyphens, a number, or one mark; case is not kept: small vocabularies gain
 # more from joined forms than they lose. Line ends are a unit of their own in a running text.
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*|[^\w\s]|_|\n")
 

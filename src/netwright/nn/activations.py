@@ -32,7 +32,8 @@ class Maxout(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.shape[1] % self.pieces:
             raise NetworkError("maxout", f"{x.shape[1]} channels", f"a multiple of {self.pieces}", "other channels")
-        return x.unflatten(1, (-1, self.pieces)).amax(2)
+        pieces: torch.Tensor = x.unflatten(1, (-1, self.pieces))
+        return pieces.amax(2)
 
     def extra_repr(self) -> str:
         return f"pieces={self.pieces}"

@@ -113,7 +113,8 @@ def match(state: Mapping[str, Tensor], network: nn.Module, where: str, *, new_he
     surplus = [name for name in left if name not in head and state[name].ndim > 1]
     if len(surplus) > (0 if any(name in state for name in head) else 1):
         raise NetworkError(
-            f"{where}: {surplus[0]}", f"weights {shape_text(state[surplus[0]].shape)} that the network has no place for",
+            f"{where}: {surplus[0]}",
+            f"weights {shape_text(state[surplus[0]].shape)} that the network has no place for",
             f"the weights of a network of {len(own)} tensors, not of one of {len(state)}", TRY,
         )  # fmt: skip
     new = tuple(name for name in own if name not in fits)
@@ -168,7 +169,10 @@ def _require_body(
         raise NetworkError(f"{where}: {name}", f"shape {shape_text(given[name].shape)}", wanted, _advice(name, own))
     if not given:
         raise NetworkError(
-            where, f"weights of another network ({_listed(list(state))})", f"those of this one ({_listed(list(own))})", TRY
+            where,
+            f"weights of another network ({_listed(list(state))})",
+            f"those of this one ({_listed(list(own))})",
+            TRY,
         )
     near = nearest(name, state)
     raise NetworkError(where, f"no weights for {name}", f"{wanted}{f', which {near} is not' if near else ''}", TRY)

@@ -18,7 +18,7 @@ def drops(module: nn.Module) -> bool:
 
 @contextlib.contextmanager
 def dropping(network: nn.Module, seed: int) -> Iterator[None]:
-    """Dropout is on and all else in evaluation mode for a while, so norms use what they learned; draws begin at ``seed``.
+    """Dropout is on and all else in evaluation mode for a while, so norms use what they learned; draws follow ``seed``.
     Modes and the random state come back."""
     modes = [(module, module.training) for module in network.modules()]
     devices = {p.device for p in network.parameters() if p.device.type == "cuda"}

@@ -176,7 +176,9 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
     """Options that contradict each other or the data stop before anything is allocated."""
     train = recipe.train
     if train.bptt and facts.kind != "language":
-        raise RecipeError("train.bptt", f"{train.bptt} for data that do not go on", "0", "a running text, or leave it out")
+        raise RecipeError(
+            "train.bptt", f"{train.bptt} for data that do not go on", "0", "a running text, or leave it out"
+        )
     if isinstance(train.batch_size, int) and train.batch_size > facts.examples:
         raise RecipeError(
             "train.batch_size", f"{train.batch_size}, more than the {facts.examples} training examples",

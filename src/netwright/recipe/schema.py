@@ -22,8 +22,8 @@ Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 
 OPTIMIZERS = (
-    "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "adamax", "rprop",
-    "lbfgs", "cg", "cg-hs", "newton-cg",
+    "sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "radam", "adamax",
+    "rprop", "lbfgs", "cg", "cg-hs", "newton-cg",
 )  # fmt: skip
 FULL_BATCH = ("rprop", "lbfgs", "cg", "cg-hs", "newton-cg")  # a step takes the whole training part
 SCHEDULES = ("constant", "step", "exponential", "cosine", "one-cycle", "plateau")

@@ -37,7 +37,9 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 def forgotten(network: nn.Module) -> list[tuple[Any, Any]]:
     """Modules that carry a state from batch to batch (``memory``), with what they remembered, which is nothing now."""
-    found: list[tuple[Any, Any]] = [(module, module.memory) for module in network.modules() if hasattr(module, "memory")]
+    found: list[tuple[Any, Any]] = [
+        (module, module.memory) for module in network.modules() if hasattr(module, "memory")
+    ]
     for module, _ in found:
         module.memory = None
     return found

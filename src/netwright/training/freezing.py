@@ -24,7 +24,9 @@ class Freezing:
             raise RecipeError(
                 "train.unfreeze_every", f"{self._every} with nothing frozen", "frozen blocks", "--set train.freeze=all"
             )
-        self._learning = [[p for module in unit for p in _parameters(module) if p.requires_grad] for unit in self._units]
+        self._learning = [
+            [p for module in unit for p in _parameters(module) if p.requires_grad] for unit in self._units
+        ]
 
     def __bool__(self) -> bool:
         return bool(self._units)

@@ -17,7 +17,7 @@ def capture() -> dict[str, Any]:
     version, internal, following = random.getstate()
     return {
         "python": [version, torch.tensor(internal), following],
-        "numpy": [str(name), torch.tensor(numbers.astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [str(name), torch.tensor(np.asarray(numbers, np.int64)), int(position), int(has_gauss), float(gauss)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }

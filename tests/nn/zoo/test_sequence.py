@@ -99,7 +99,9 @@ def test_both_directions_see_the_series_from_both_ends(name: str) -> None:
     inner: nn.RNNBase = network.recurrent
     forward, backward = type(inner)(3, 6, batch_first=True), type(inner)(3, 6, batch_first=True)
     forward.load_state_dict({k: v for k, v in inner.state_dict().items() if not k.endswith("reverse")})
-    backward.load_state_dict({k.removesuffix("_reverse"): v for k, v in inner.state_dict().items() if k.endswith("reverse")})
+    backward.load_state_dict(
+        {k.removesuffix("_reverse"): v for k, v in inner.state_dict().items() if k.endswith("reverse")}
+    )
     x = torch.randn(4, 3, 7)
     ends = [one(x.transpose(1, 2).flip(1) if flip else x.transpose(1, 2))[0][:, -1] for one, flip in
             ((forward, False), (backward, True))]  # fmt: skip
@@ -122,7 +124,8 @@ def test_positions_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments", "shape"),
-    [("lstm", {"read": "first"}, (2, 9)), ("gru", {"read": "every", "bidirectional": True}, (2, 9)), ("rnn", {}, (3, 8, 8)),
+    [("lstm", {"read": "first"}, (2, 9)), ("gru", {"read": "every", "bidirectional": True}, (2, 9)),
+     ("rnn", {}, (3, 8, 8)),
      ("transformer", {"width": 30}, (2, 9)), ("lstm", {"vocabulary": 9}, (2, 9))],
 )  # fmt: skip
 def test_contradictions_stop(name: str, arguments: dict[str, object], shape: tuple[int, ...]) -> None:

@@ -33,7 +33,9 @@ class Embedded(nn.Module):
                 "mlp, or --set network.arguments.vocabulary=N for ids",
             )  # fmt: skip
         self.padded = padded and vocabulary > 0
-        self.embedding = nn.Embedding(vocabulary, features, padding_idx=0 if self.padded else None) if vocabulary else None
+        self.embedding = (
+            nn.Embedding(vocabulary, features, padding_idx=0 if self.padded else None) if vocabulary else None
+        )
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.embedding is None:
