@@ -209,7 +209,7 @@ def test_runs_in_a_place_that_cannot_be(
     beyond: str, says: Says, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said before the data are read, which may take minutes."""
-    monkeypatch.setattr("netwright.workbench.open_source", lambda options: pytest.fail("the data were read"))
+    monkeypatch.setattr("netwright.workbench.open_material", lambda *given: pytest.fail("the data were read"))
     (tmp_path / "file").write_text("")
     said = says("train", "digits", "--out", tmp_path / beyond, "--json")
     assert said.code == 1
