@@ -301,3 +301,26 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(name: str, tmp_path: Path) 
     assert whole.files.reader().series("loss") == resumed.files.reader().series("loss")
     states = [run.network.state_dict() for run in (whole, resumed)]
     assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values()))
+
+
+@pytest.mark.parametrize("name", FULL_BATCH)
+def test_the_memory_layout_changes_nothing(name: str) -> None:
+    """Channels-last weights have channels-last gradients, which cannot be viewed as a vector."""
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Conv2d(4, 2, 3), nn.Flatten())
+        network = network.double().to(memory_format=layout)
+        x = torch.randn(8, 3, 6, 6, dtype=torch.float64).to(memory_format=layout)
+        optimizer = optimizers.build(network, Train(optimizer=name, lr=0.01 if name == "rprop" else 1.0))  # type: ignore[arg-type]
+
+        def part(network: nn.Module = network, x: torch.Tensor = x) -> torch.Tensor:
+            return network(x).square().mean()
+
+        closure = Evaluation([part], list(network.parameters()))
+        for _ in range(3):
+            optimizer.zero_grad()
+            closure()
+            optimizer.step(closure) if optimizers.needs_closure(optimizer) else optimizer.step()
+        ends.append(torch.cat([p.detach().reshape(-1) for p in network.parameters()]))
+    assert torch.allclose(*ends, rtol=1e-6, atol=1e-9)

@@ -256,7 +256,7 @@ def _unpacked(path: Path) -> bytes:
 def _runs_on(start: bytes) -> bool:
     """Whether a text is one to read: no mark divides most of its first lines into as many cells, and they are not
     numbers, one a line."""
-    whole = start if len(start) < PEEK_BYTES else start[: start.rfind(b"\n") + 1]
+    whole = start if len(start) < PEEK_BYTES or b"\n" not in start else start[: start.rfind(b"\n") + 1]
     lines = [line for line in whole.decode("utf-8", "ignore").splitlines() if line.strip()][:PROSE_LINES]
     for mark in ",;\t|":
         widths = [len(row) for row in csv.reader(lines, delimiter=mark)]

@@ -10,6 +10,7 @@ from torch import nn
 
 from netwright.errors import RecipeError, nearest
 from netwright.optim.conjugate_gradient import ConjugateGradient
+from netwright.optim.lbfgs import LBFGS
 from netwright.optim.newton_cg import NewtonCG
 from netwright.optim.whole import WholeOptimizer
 from netwright.recipe.schema import FULL_BATCH, OPTIMIZERS, Train
@@ -69,7 +70,7 @@ def build(network: nn.Module | Iterable[dict[str, Any]], options: Train) -> torc
         case "rprop":
             return torch.optim.Rprop(ready, **shared)
         case "lbfgs":
-            return torch.optim.LBFGS(
+            return LBFGS(
                 ready, lr=float(options.lr), max_iter=HISTORY, history_size=HISTORY, line_search_fn="strong_wolfe"
             )
         case "cg":
