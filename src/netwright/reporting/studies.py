@@ -159,7 +159,7 @@ def page(
     body = [tag("h1", escaped(f"Study {name}")), tag("p", escaped(_lead(trials, metric, best)), class_="lead")]
     body += _section("The winner", _winner(change, verdict, metric))
     body += _section("What matters", _importance(found))
-    body += _section("Learning curves of all trials", [_wide(curves(trials, metric)), *_legend()])
+    body += _section(f"Learning curves of all trials: {metric or 'score'}", [_wide(curves(trials, metric)), *_legend()])
     body += _section(
         "Each key by itself", [tag("div", "".join(slice_chart(trials, axis, metric) for axis in axes), class_="grid2")]
     )
@@ -283,9 +283,7 @@ def curves(trials: Sequence[Trial], metric: str) -> str:
     x_axis = _Axis(min(1, last - 1), last, _left(texts), charts.WIDTH - charts.RIGHT)
     y_axis = _Axis(ticks[0], ticks[-1], charts.HEIGHT - charts.BOTTOM, charts.TOP)
     x_ticks = [tick for tick in charts.nice_ticks(1, max(last, 2), 6, integer=True) if 1 <= tick <= last]
-    parts = _frame(
-        x_axis, y_axis, list(zip(x_ticks, charts.tick_texts(x_ticks))), list(zip(ticks, texts)), "epoch", metric
-    )
+    parts = _frame(x_axis, y_axis, list(zip(x_ticks, charts.tick_texts(x_ticks))), list(zip(ticks, texts)), "epoch")
     for each, points in sorted(drawn, key=lambda pair: pair[0].number in best):
         tone = "top" if each.number in best else "rest" if each.state == "finished" else "ended"
         places = [(x_axis.at(x), y_axis.at(min(max(y, ticks[0]), ticks[-1]))) for x, y in points]
