@@ -20,25 +20,19 @@ class MaxoutLinear(nn.Linear):
         return made
 
 
-class MaxoutConv1d(nn.Conv1d):
+class _MaxoutConv(nn.modules.conv._ConvNd):
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, pieces: int = 2, **options: Any) -> None:
+        super().__init__(in_channels, out_channels * pieces, kernel_size, **options)
+        self.pieces = pieces
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
+        return made
+
+
+class MaxoutConv1d(_MaxoutConv, nn.Conv1d):
     """(N, I, L) → (N, O, L'): the largest of ``pieces`` convolutions for each output channel."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, pieces: int = 2, **options: Any) -> None:
-        super().__init__(in_channels, out_channels * pieces, kernel_size, **options)
-        self.pieces = pieces
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
-        return made
-
-
-class MaxoutConv2d(nn.Conv2d):
+class MaxoutConv2d(_MaxoutConv, nn.Conv2d):
     """(N, I, H, W) → (N, O, H', W'): the largest of ``pieces`` convolutions for each output channel."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, pieces: int = 2, **options: Any) -> None:
-        super().__init__(in_channels, out_channels * pieces, kernel_size, **options)
-        self.pieces = pieces
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = super().forward(input).unflatten(1, (-1, self.pieces)).amax(2)
-        return made
