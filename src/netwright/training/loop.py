@@ -70,10 +70,11 @@ def train(job: Job, state: State, observer: Observer) -> None:
             factor = job.rate(state.step)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            precision.step(optimizer, parameters, job.clip, again.closure(loss.detach() + state.pending))
+            whole = loss.detach() + state.pending
+            precision.step(optimizer, parameters, job.clip, again.closure(whole))
             optimizer.zero_grad()
             state.step += 1
-            observer.after_step(state, loss.detach() + state.pending, outputs, batch.targets)
+            observer.after_step(state, whole, outputs, batch.targets)
             state.pending = 0.0
         state.epoch, state.batch = state.epoch + 1, 0
         state.stopped = observer.after_epoch(state)
