@@ -120,7 +120,7 @@ class StagedSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         trials = [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
-        known = self._memory.tried(trials)
+        known = self._memory.read(counted(trials))
         draw = random.Random(f"{self._seed} {trial.number}")
         values = stages.propose(self._space, known, self._progress(len(known)), draw)
         if values is None:
@@ -145,8 +145,9 @@ class EveryPoint(GridSampler):
 
 def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that stand for themselves: not what is asked for again, no duplicates."""
-    again = {each.user_attrs[RETRY_OF] for each in trials if RETRY_OF in each.user_attrs}
-    return [each for each in trials if each.number not in again and DUPLICATE not in each.user_attrs]
+    notes = [each.user_attrs for each in trials]
+    again = {kept[RETRY_OF] for kept in notes if RETRY_OF in kept}
+    return [each for each, kept in zip(trials, notes, strict=True) if DUPLICATE not in kept and each.number not in again]
 
 
 class Memory:
@@ -156,9 +157,9 @@ class Memory:
         self._space = space
         self._finished: dict[int, Tried] = {}
 
-    def tried(self, trials: Sequence[FrozenTrial]) -> list[Tried]:
-        """What was asked for, running trials included. A failed trial has no score."""
-        return [self._finished.get(each.number) or self._read(each) for each in counted(trials)]
+    def read(self, trials: Sequence[FrozenTrial]) -> list[Tried]:
+        """What was asked for in trials that stand for themselves, running ones included. A failed one has no score."""
+        return [self._finished.get(each.number) or self._read(each) for each in trials]
 
     def _read(self, each: FrozenTrial) -> Tried:
         parameters = each.params or each.system_attrs.get("fixed_params", {})
@@ -178,16 +179,21 @@ def score_of(trial: FrozenTrial) -> float | None:
     return None
 
 
-def sampler(name: str, space: Space, progress: Progress, seed: int, worker: int = 0) -> BaseSampler:
-    """The sampler of that name; ``worker`` gives each process draws of its own where the sampler keeps a state."""
+def sampler(
+    name: str, space: Space, progress: Progress, seed: int, worker: int = 0, alone: bool = False
+) -> BaseSampler:
+    """The sampler of that name; ``worker`` gives each process draws of its own where the sampler keeps a state.
+
+    ``alone``: no other process asks meanwhile, so that it need not be told what is tried.
+    """
     own = seed + 100_003 * worker
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.simplefilter("ignore", FutureWarning)  # of an option that newer ones do not need
-        return _sampler(name, space, progress, seed, own)
+        return _sampler(name, space, progress, seed, own, alone)
 
 
-def _sampler(name: str, space: Space, progress: Progress, seed: int, own: int) -> BaseSampler:
+def _sampler(name: str, space: Space, progress: Progress, seed: int, own: int, alone: bool) -> BaseSampler:
     match name:
         case "staged":
             return StagedSampler(space, progress, seed)
@@ -196,7 +202,7 @@ def _sampler(name: str, space: Space, progress: Progress, seed: int, own: int) -
                 seed=own,
                 multivariate=True,
                 group=any(each.condition for each in space),
-                constant_liar=True,
+                constant_liar=not alone,
                 warn_independent_sampling=False,
             )
         case "random":

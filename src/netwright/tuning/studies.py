@@ -179,7 +179,8 @@ class Study:
 
     def _open(self, study: optuna.Study, settings: Settings, space: Space) -> None:
         self.settings, self.space, self._memory = settings, space, sampling.Memory(space)
-        chosen = sampling.sampler(settings.sampler, space, self.progress, settings.asked.seed, self._worker)
+        alone = settings.workers == 1 and self.url.startswith("sqlite")
+        chosen = sampling.sampler(settings.sampler, space, self.progress, settings.asked.seed, self._worker, alone)
         self._optuna = optuna.load_study(
             study_name=self.name, storage=self.storage, sampler=chosen,
             pruner=sampling.pruner(settings.epochs, settings.halving),
@@ -234,7 +235,7 @@ class Study:
 
     def enqueue(self, values: dict[str, Any]) -> None:
         """Have these values tried next, if they were not."""
-        known = [each.values for each in self._memory.tried(self.inner.get_trials(deepcopy=False))]
+        known = [each.values for each in self._memory.read(self.frozen())]
         if values not in known:
             self.inner.enqueue_trial(sampling.to_parameters(self.space, values))
 
@@ -258,7 +259,8 @@ class Study:
             if isinstance(chosen, sampling.EveryPoint) and not self._waiting() and chosen.is_exhausted(self.inner):
                 return None
             trial = self._asked()
-            values = sampling.suggest(self.space, trial)
+            with self.storage.together():
+                values = sampling.suggest(self.space, trial)
             if sampling.RETRY_OF in trial.user_attrs or self._is_new(trial.number, values):
                 return trial, values
             trial.set_user_attr(sampling.DUPLICATE, True)
@@ -271,11 +273,11 @@ class Study:
 
     def _is_new(self, number: int, values: dict[str, Any]) -> bool:
         """Whether nobody asked for these values before, and the search was not full when they were asked for."""
-        others = [each for each in self.inner.get_trials(deepcopy=False) if each.number != number]
-        earlier = sum(each.number < number for each in sampling.counted(others))
+        others = [each for each in self.frozen() if each.number != number]
+        earlier = sum(each.number < number for each in others)
         if self.settings.trials is not None and earlier >= self.settings.trials:
             return False
-        return all(one.values != values for one in self._memory.tried(others))
+        return all(one.values != values for one in self._memory.read(others))
 
     def _asked(self) -> optuna.trial.Trial:
         with warnings.catch_warnings():
