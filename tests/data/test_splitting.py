@@ -91,6 +91,28 @@ def test_a_sample_has_the_number_asked_for_and_every_class(targets, count, seed)
         assert set(targets[chosen]) == set(targets)
 
 
+@given(labels, st.integers(1, 220), st.integers(1, 220), seeds)
+@settings(max_examples=150, deadline=None)
+def test_a_smaller_sample_is_a_part_of_a_larger_one(targets, first, second, seed):
+    small, large = (sample(targets, "classification", count, seed) for count in sorted((first, second)))
+    assert set(small.tolist()) <= set(large.tolist())
+
+
+@given(labels, st.integers(1, 220), seeds)
+@settings(max_examples=150, deadline=None)
+def test_no_class_of_a_sample_would_give_its_last_seat_to_another(targets, count, seed):
+    """Webster's rule by its min-max property (Balinski and Young 1982): no seat beyond the first that each class has
+    by right went to a class while another one had the greater claim to it."""
+    held, sizes = (np.bincount(y, minlength=7) for y in (targets[sample(targets, "classification", count, seed)], targets))
+    if count < np.count_nonzero(sizes):
+        assert held.max() <= 1
+        return
+    last = [size / (n - 0.5) for n, size in zip(held, sizes) if n > 1]
+    following = [size / (n + 0.5) for n, size in zip(held, sizes) if 0 < n < size]
+    if last and following:
+        assert min(last) >= max(following) - 1e-9
+
+
 def test_a_sample_keeps_the_proportions():
     targets = np.repeat([0, 1, 2], [700, 200, 100])
     assert np.bincount(targets[sample(targets, "classification", 50, 0)]).tolist() == [35, 10, 5]

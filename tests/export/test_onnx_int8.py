@@ -83,8 +83,9 @@ def test_weights_have_a_scale_a_channel_and_the_small_ends_stay_float(
     eight = [each for each in held.values() if each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 4]
     assert {each.dims[0] for each in eight} == {64}
     assert len(eight) == 2
+    scale = {node.input[0]: node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     for each in eight:
-        assert list(held[each.name.replace("_quantized", "_scale")].dims) == [64]
+        assert list(held[scale[each.name]].dims) == [64]
     floats = [each for each in held.values() if each.data_type == onnx.TensorProto.FLOAT and len(each.dims) > 1]
     assert sorted(tuple(each.dims) for each in floats) == [(10, 64), (16, 3, 3, 3)]
 
@@ -109,3 +110,22 @@ def test_a_file_of_one_batch_size_is_rounded_too(tmp_path: Path) -> None:
     onnx_target.convert(made, tmp_path / "float.onnx", batch=1)
     onnx_int8.quantize(tmp_path / "float.onnx", tmp_path / "ours.onnx", made)
     assert error(made, tmp_path / "float.onnx", tmp_path / "ours.onnx") < 0.05
+
+
+def test_what_is_left_out_of_the_graph_changes_no_bit_and_no_layers_name(
+    written: tuple[packages.Package, Path, Path, str], tmp_path: Path
+) -> None:
+    import onnx
+
+    made, plain, _, _ = written
+    usual(made, plain, tmp_path / "usual.onnx")
+    whole = onnx.load(str(tmp_path / "usual.onnx"))
+    onnx.save(onnx_int8.compacted(onnx.load(str(tmp_path / "usual.onnx"))), str(tmp_path / "compacted.onnx"))
+    smaller = onnx.load(str(tmp_path / "compacted.onnx"))
+    onnx.checker.check_model(smaller, full_check=True)
+    outputs = [onnx_target.Runtime(tmp_path / f"{name}.onnx").run(*made.inputs) for name in ("usual", "compacted")]
+    assert np.array_equal(*outputs)
+    rounding = ("QuantizeLinear", "DequantizeLinear")
+    layers = [[node.name for node in model.graph.node if node.op_type not in rounding] for model in (whole, smaller)]
+    assert layers[0] == layers[1]
+    assert smaller.ByteSize() < whole.ByteSize() - 2000

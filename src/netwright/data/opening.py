@@ -106,7 +106,8 @@ def finish(examples: Examples, options: Data, known: TextInput | None = None) ->
     for split in ("test", "validation"):  # in this order: the test part is a share of all, whatever validation is
         _hold_out(parts, examples.task, options, split)
     if options.limit:
-        chosen = sample(parts["train"].part_targets(), examples.task, options.limit, options.split_seed)
+        seed = options.split_seed + options.limit_seed
+        chosen = sample(parts["train"].part_targets(), examples.task, options.limit, seed)
         if len(chosen) < len(parts["train"]):
             parts["train"] = parts["train"].take(chosen)
     ordered: dict[str, Part] = {name: parts[name] for name in ("train", "validation", "test") if name in parts}

@@ -25,7 +25,12 @@ def holdout(targets: Array, task: Task, share: float, seed: int) -> tuple[Rows, 
 
 def sample(targets: Array, task: Task, count: int, seed: int) -> Rows:
     """At most ``count`` positions in rising order, each class in its proportion (and at least one of each, if
-    ``count`` allows it)."""
+    ``count`` allows it).
+
+    Samples of one seed are nested: whose turn it is goes by a divisor rule (Webster 1832, Sainte-Laguë 1910), under
+    which no class loses an example where the sample grows; rounding each size by itself does not promise that
+    (Balinski and Young 1982, Fair Representation).
+    """
     total = len(targets)
     if count >= total:
         return np.arange(total, dtype=np.int64)
@@ -33,10 +38,11 @@ def sample(targets: Array, task: Task, count: int, seed: int) -> Rows:
     order = _order(total, seed)
     if groups is None:
         return np.sort(order[:count])
-    sizes = np.bincount(groups)
-    least = np.minimum(sizes, 1) if count >= np.count_nonzero(sizes) else np.zeros_like(sizes)
-    wanted = _apportion(sizes * (count / total), count, least, sizes)
-    return np.sort(_take(groups, wanted, order))
+    arranged, rank = _ranked(groups, order)
+    sizes = np.bincount(groups)[groups[arranged]]
+    turns = np.where(rank == 0, 0.0, (rank + 0.5) / sizes)
+    first = np.lexsort((groups[arranged], -sizes, turns))[:count]
+    return np.sort(arranged[first])
 
 
 def match_classes(labels: Rows, classes: tuple[str, ...], wanted: tuple[str, ...], where: str) -> Rows:
@@ -96,14 +102,14 @@ def _chosen(groups: Rows | None, share: float, count: int, order: Rows, *, keep_
         return order[: min(count, len(order) - 1) if keep_one else count]
     sizes = np.bincount(groups)
     most = np.maximum(sizes - 1, 0) if keep_one else sizes
-    return _take(groups, _apportion(sizes * share, count, np.zeros_like(sizes), most), order)
+    return _take(groups, _apportion(sizes * share, count, most), order)
 
 
-def _apportion(quotas: np.ndarray, count: int, least: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Whole numbers near ``quotas`` between ``least`` and ``most`` with the sum ``count`` where that is possible:
-    the largest remainders are rounded up, ties going to the larger, then to the earlier group."""
+def _apportion(quotas: np.ndarray, count: int, most: np.ndarray) -> np.ndarray:
+    """Whole numbers near ``quotas``, at most ``most``, with the sum ``count`` where that is possible: the largest
+    remainders are rounded up, ties going to the larger, then to the earlier group."""
     base = np.floor(quotas + 1e-9).astype(np.int64)
-    wanted = np.clip(base, least, most)
+    wanted = np.minimum(base, most)
     remainders = quotas - base
     by_need = np.lexsort((np.arange(len(quotas)), -quotas, -remainders))
     for position in by_need:
@@ -111,19 +117,20 @@ def _apportion(quotas: np.ndarray, count: int, least: np.ndarray, most: np.ndarr
             break
         if wanted[position] < min(most[position], math.ceil(quotas[position] - 1e-9)):
             wanted[position] += 1
-    for position in np.argsort(-wanted, kind="stable"):  # the least share of small groups may have made it too many
-        surplus = int(wanted.sum()) - count
-        if surplus <= 0:
-            break
-        wanted[position] -= min(surplus, int(wanted[position] - least[position]))
     return wanted
 
 
 def _take(groups: Rows, wanted: np.ndarray, order: Rows) -> Rows:
     """The first ``wanted[g]`` positions of every group ``g`` in ``order``."""
-    arranged = order[np.argsort(groups[order], kind="stable")]
-    sizes = np.bincount(groups, minlength=len(wanted))
-    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    rank = np.arange(len(arranged)) - np.repeat(starts, sizes)
-    chosen: Rows = arranged[rank < np.repeat(wanted, sizes)]
+    arranged, rank = _ranked(groups, order)
+    chosen: Rows = arranged[rank < wanted[groups[arranged]]]
     return chosen
+
+
+def _ranked(groups: Rows, order: Rows) -> tuple[Rows, Rows]:
+    """The positions group by group, each group as it is in ``order``, and the place of each within its group."""
+    arranged = order[np.argsort(groups[order], kind="stable")]
+    sizes = np.bincount(groups)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    rank: Rows = np.arange(len(arranged)) - np.repeat(starts, sizes)
+    return arranged, rank

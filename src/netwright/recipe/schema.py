@@ -72,6 +72,7 @@ class Data(Section, frozen=True, kw_only=True):
     test: Share | str = "auto"  # a share of all examples, or a file or folder; 0: none
     split_seed: int = 0  # which examples are held out; the run's seed does not change it
     limit: CountOrZero = 0  # at most so many training examples (stratified); 0: all
+    limit_seed: CountOrZero = 0  # which examples a limit keeps; a smaller limit keeps some of those of a larger one
     channels: str = "auto"  # binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv
     size: str | int = "auto"  # of images: 32 or 32x48 (height x width)
     fit: Literal["squash", "crop", "pad"] = "squash"  # how pictures of another shape become that size
