@@ -199,16 +199,17 @@ def write_result(name: str, key: str, entry: Mapping[str, Any]) -> None:
     path = HERE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else {}
-    known[key] = {**_rounded(entry), "environment": facts()}
+    known[key] = {**rounded(entry), "environment": facts()}
     path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Floats of five digits, as JSON has them."""
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: rounded(item) for key, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
