@@ -15,6 +15,7 @@ from netwright.data.augmenting import Augmenter
 from netwright.data.batch_sources import BatchSource
 from netwright.data.examples import Examples
 from netwright.data.loading import ArrayBatches, Share
+from netwright.data.sampling import POWERS, ClassSampling
 from netwright.errors import RecipeError
 from netwright.nn import keeping, refitting
 from netwright.nn.depth import blocks
@@ -114,15 +115,35 @@ def initialized(recipe: Recipe, network: nn.Module, material: Material) -> None:
                 "network.prior_bias", f"{material.task}, or batches without their classes",
                 "classes that can be counted", "--set network.prior_bias=false",
             )  # fmt: skip
-        counts, total = _counted(material, material.outputs)
+        counts, total = _counted(material, material.outputs, _sampling(recipe, material))
         initializing.prior_bias(network, inputs, counts, total, exclusive=material.task == "classification")
 
 
-def _counted(examples: Examples, outputs: int) -> tuple[list[float], int]:
-    """The training examples of each class or label, and how many there are."""
+def _counted(examples: Examples, outputs: int, sampling: ClassSampling | None) -> tuple[list[float], int]:
+    """The training examples of each class or label, and how many there are, as an epoch draws them."""
     targets = examples.parts["train"].part_targets()
+    if sampling is not None:
+        return [float(draws) for draws in np.pad(sampling.draws, (0, outputs - len(sampling.draws)))], len(targets)
     totals = np.bincount(targets, minlength=outputs) if targets.ndim == 1 else targets.sum(0)
     return [float(total) for total in totals], len(targets)
+
+
+def _sampling(recipe: Recipe, material: Material) -> ClassSampling | None:
+    """How classes are drawn; None: every example once. Raises ``RecipeError`` where there are none to count."""
+    wanted = recipe.train.sampling
+    if wanted == "shuffled":
+        return None
+    if not isinstance(material, Examples) or material.task != "classification":
+        raise RecipeError(
+            "train.sampling", f"{wanted} for {material.task}, or batches without their classes",
+            "classes that can be counted", "--set train.sampling=shuffled",
+        )  # fmt: skip
+    if wanted == "balanced" and recipe.objective.class_weights == "balanced":
+        raise RecipeError(
+            "train.sampling", "balanced beside objective.class_weights=balanced, which then are all 1",
+            "one of the two", "--set objective.class_weights=none",
+        )  # fmt: skip
+    return ClassSampling.of(material.parts["train"].part_targets(), POWERS[wanted])
 
 
 def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss: Loss | None = None) -> Any:
@@ -131,9 +152,10 @@ def objective(recipe: Recipe, inputs: InputFile, material: Material | None, loss
     Without ``material`` (at prediction, where nothing is learned) there are no class weights.
     """
     counts: list[float] | None = None
+    sampling = None if material is None else _sampling(recipe, material)
     outputs = len(inputs.targets) if inputs.task == "regression" else len(inputs.classes)
     if isinstance(material, Examples) and material.task == "classification" and loss is None:
-        counts, _ = _counted(material, outputs)
+        counts, _ = _counted(material, outputs, sampling)
     if loss is not None:
         return OwnObjective(loss, inputs.task)
     if recipe.objective.loss == "python":
@@ -209,4 +231,5 @@ def batches(
         device=place,
         channels_last=recipe.train.layout == "channels_last" and isinstance(examples.preprocess[0], ImagePreprocess),
         share=share,
+        sampling=_sampling(recipe, examples) if training else None,
     )

@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "train.epochs": 12, "train.batch_size": 64, "train.optimizer": "sgd", "train.lr": 1e-3, "train.momentum": 0.8,
     "train.beta2": 0.99, "train.weight_decay": 5e-4, "train.decay_all": True, "train.schedule": "cosine",
     "train.warmup": 1.0, "train.gamma": 0.5, "train.step_epochs": 5, "train.clip": 1.0, "train.accumulate": 4,
+    "train.sampling": "balanced",
     "train.patience": 5, "train.keep": "last", "train.precision": "bf16", "train.layout": "channels_last",
     "train.device": "cpu", "train.threads": 2, "train.average": 0.99, "train.checkpoint_seconds": 30.0,
     "train.decay_layers": {"head": 0.1}, "train.l1": 1e-4, "train.max_norm": 3.0, "train.constraint": "unit-norm",

@@ -77,6 +77,13 @@ class Share:
         return torch.arange(start, stop + more) % size
 
 
+class Order(Protocol):
+    """Another order than a plain permutation (``data.sampling``)."""
+
+    def order(self, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As many positions as there are examples, and which time in this epoch each comes."""
+
+
 class ArrayBatches:
     """Batches from a ``Part``: gather in the small type, then preprocess and augment whole batches.
 
@@ -98,11 +105,14 @@ class ArrayBatches:
         device: torch.device | str = "cpu",
         channels_last: bool = False,
         share: Share | None = None,
+        sampling: Order | None = None,
     ) -> None:
-        """``seed`` None: in order, every example (evaluation). ``share``: of each batch only these rows."""
+        """``seed`` None: in order, every example (evaluation). ``share``: of each batch only these rows. ``sampling``:
+        the order of an epoch, where it is not each example once."""
         self._part, self._prepare, self._size = part, prepare, batch_size
         self._seed, self._augment, self._names = seed, augment, names
         self._device, self._channels_last, self._share = torch.device(device), channels_last, share
+        self._sampling = sampling
         self._inputs = tuple(_tensor(array) for array in part.inputs)
         self._targets = torch.from_numpy(np.ascontiguousarray(part.targets))
         self._rows = None if part.rows is None else torch.from_numpy(part.rows)
@@ -113,18 +123,22 @@ class ArrayBatches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         count = len(self._part)
-        order = torch.arange(count) if self._seed is None else permutation(count, self._seed, epoch)
+        if self._sampling is not None and self._seed is not None:
+            order, times = self._sampling.order(self._seed, epoch)
+            draws = order + times * count  # an example that comes again is changed otherwise
+        else:
+            order = draws = torch.arange(count) if self._seed is None else permutation(count, self._seed, epoch)
         rows = order if self._rows is None else self._rows[order]
         for number in range(start, len(self)):
             piece = slice(number * self._size, (number + 1) * self._size)
-            yield self._batch(rows[piece], order[piece], epoch)
+            yield self._batch(rows[piece], order[piece], draws[piece], epoch)
 
-    def _batch(self, rows: torch.Tensor, index: torch.Tensor, epoch: int) -> Batch:
+    def _batch(self, rows: torch.Tensor, index: torch.Tensor, draws: torch.Tensor, epoch: int) -> Batch:
         beside = 0
         if self._share is not None:
             beside = int(getattr(self._augment, "mixes", False))  # mixup blends a row with the next one
             places = self._share.rows(len(index), beside)
-            rows, index = rows[places], index[places]
+            rows, index, draws = rows[places], index[places], draws[places]
         inputs = []
         for source, prepare in zip(self._inputs, self._prepare, strict=True):
             raw = source.index_select(0, rows) if isinstance(source, torch.Tensor) else _gather(source, rows)
@@ -134,7 +148,7 @@ class ArrayBatches:
             inputs.append(prepare(raw))
         targets = self._targets.index_select(0, rows).to(self._device, non_blocking=True)
         if self._augment is not None:
-            inputs[0], targets = self._augment(inputs[0], targets, index, epoch)
+            inputs[0], targets = self._augment(inputs[0], targets, draws, epoch)
         if beside:
             inputs, targets, index = [each[:-1] for each in inputs], targets[:-1], index[:-1]
         return Batch(tuple(inputs), targets, index, self._names)

@@ -191,6 +191,11 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
             "train.lr", f"range-test with {train.optimizer}", "a number: it finds its steps itself",
             f"--set train.lr={WHOLE[train.optimizer][1]}",
         )  # fmt: skip
+    if train.sampling != "shuffled" and not train.mini_batches:
+        raise RecipeError(
+            "train.sampling", f"{train.sampling} with {train.optimizer}, which follows one fixed function",
+            "every example in every step", "--set objective.class_weights=balanced instead",
+        )  # fmt: skip
     seen = int(train.batch_size) * train.accumulate
     if seen < facts.examples and not train.mini_batches:
         raise RecipeError(

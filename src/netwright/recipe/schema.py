@@ -160,6 +160,7 @@ class Train(Section, frozen=True, kw_only=True):
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
     bptt: CountOrZero = 0  # units through which the gradient of a running text goes back; 0: 128
     accumulate: Count = 1  # batches a step
+    sampling: Literal["shuffled", "square-root", "balanced"] = "shuffled"  # of classes; balanced: equally often
     mini_batches: bool = False  # let a method of the whole training part (rprop, lbfgs, cg, newton-cg) take less a step
     freeze: CountOrZero | str = 0  # blocks from the input that do not learn; all: all but the last; or modules a,b
     unfreeze_every: CountOrZero = 0  # epochs after which the next frozen block learns, from the output; 0: never

@@ -182,7 +182,9 @@ def imbalance(observations: Observations) -> Iterator[Finding | Experiment]:
                 code="class-imbalance", text="class weights in the loss",
                 change={"objective.class_weights": "balanced"},
             ),
-            Remedy(code="class-imbalance", text="draw every class as often"),
+            Remedy(
+                code="class-imbalance", text="draw every class as often", change={"train.sampling": "balanced"}
+            ),
             Remedy(code="class-imbalance", text="a metric that counts every class alike"),
         ),
     )  # fmt: skip
