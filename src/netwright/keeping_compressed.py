@@ -6,9 +6,7 @@ It is written under a hidden name, whole, and appears under its own by one renam
 from __future__ import annotations
 
 import datetime
-import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from torch import nn
 
-from netwright import environment, files, runs, workbench
+from netwright import environment, runs, workbench
 from netwright.compression.budgets import Point
 from netwright.nn import weights
 from netwright.recipe import override
@@ -38,28 +36,8 @@ def keep(
     tried: Sequence[Point], folder: Path,
 ) -> Path:  # fmt: skip
     """Write the run; its directory."""
-    source = shop.run.files
-    name = re.sub(rf"(-\d+|{ENDING})*$", "", source.name) + ENDING
-    place = runs.create(folder, name)
-    beside = folder / f".{place.name}.{os.getpid()}"
-    try:
-        with files.explained(beside):
-            making = beside / place.name  # under its own name, which the report shows
-            making.mkdir(parents=True)
-        _write(RunDirectory(making), shop, network, surgeries, rows, chain, tried)
-        for path in [*sorted(making.rglob("*")), making]:
-            (files.sync_folder if path.is_dir() else files.sync_file)(path)
-        if os.name == "nt":
-            place.rmdir()
-        files.rename(making, place)  # over the empty folder that holds the name
-        files.sync_folder(folder)
-    except BaseException:
-        if place.is_dir() and not any(place.iterdir()):
-            place.rmdir()
-        raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return place
+    name = re.sub(rf"(-\d+|{ENDING})*$", "", shop.run.files.name) + ENDING
+    return runs.written_whole(folder, name, lambda run: _write(run, shop, network, surgeries, rows, chain, tried))
 
 
 def _write(

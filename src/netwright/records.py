@@ -446,6 +446,56 @@ class Comparison(Record, frozen=True, kw_only=True):
     page: str = ""
 
 
+# ------------------------------------------------------------------------------------------------- ensembles
+
+
+class EnsembleMember(Record, frozen=True, kw_only=True):
+    """One network of an ensemble: its ``weight`` (of 1), and its ``metrics`` alone, by part, by the ensemble's loss."""
+
+    name: str
+    run: str
+    network: str
+    weight: float
+    parameters: int
+    metrics: dict[str, dict[str, float | None]] = {}
+
+
+class EnsemblePart(Record, frozen=True, kw_only=True):
+    """The ensemble and its members on one part of the data.
+
+    ``mean``: of the members' metrics, by their weights. ``disagreement``: of two members, the share of decisions in
+    which they differ, on average over pairs. ``vote``: the share that the members' weighted votes have right.
+    ``ambiguity``, for values: the members' mean squared deviation from the ensemble, by their weights, in the
+    targets' own unit squared; the ensemble's squared error is the members' mean squared error less that (Krogh and
+    Vedelsby 1995, equation 6). For probabilities: the mean of the members' losses less the ensemble's.
+    ``error`` and ``members_error`` are the two sides' squared errors, of values alone.
+    ``leaked``: examples of this part that a member has trained on, by member.
+    """
+
+    part: str
+    ensemble: dict[str, float | None]
+    mean: dict[str, float | None]
+    disagreement: float | None = None
+    vote: float | None = None
+    ambiguity: float | None = None
+    error: float | None = None
+    members_error: float | None = None
+    leaked: dict[str, int] = {}
+
+
+class EnsembleAccount(Record, frozen=True, kw_only=True):
+    """What an ensemble is made of and what it brings. ``how``: what the mean is taken of: probabilities of classes or
+    labels, or values. ``made``: from runs, snapshots, seeds, bagging or boosting. ``out_of_bag``: metrics over the
+    training examples, each said by the members that did not learn it, and how many (``examples``)."""
+
+    how: Literal["probability", "label", "value"]
+    made: Literal["runs", "snapshots", "seeds", "bagging", "boosting"]
+    members: tuple[EnsembleMember, ...]
+    parts: tuple[EnsemblePart, ...]
+    out_of_bag: dict[str, float | None] | None = None
+    notes: tuple[str, ...] = ()
+
+
 # ----------------------------------------------------------------- networks as they are kept
 
 
@@ -467,17 +517,19 @@ class NetworkFile(Record, frozen=True, kw_only=True):
     """``network.json``: how to build the network again, never pickled code.
 
     ``zoo``: ``name`` and ``arguments``; ``import``: ``name`` is ``module:Name`` or ``file.py:Name`` and
-    ``source_sha256`` the hash of that source; ``instance``: built in Python, ``name`` is its class.
+    ``source_sha256`` the hash of that source; ``instance``: built in Python, ``name`` is its class; ``ensemble``: of
+    ``members``, combined as ``arguments`` say.
     """
 
     version: int = SCHEMA_VERSION
-    kind: Literal["zoo", "import", "instance"]
+    kind: Literal["zoo", "import", "instance", "ensemble"]
     name: str
     arguments: dict[str, Any] = {}
     source_sha256: str = ""
     input_shape: tuple[int, ...] = ()
     outputs: int = 0
     surgeries: tuple[Surgery, ...] = ()
+    members: tuple[NetworkFile, ...] = ()
 
 
 class StartRecord(Record, frozen=True, kw_only=True):

@@ -101,6 +101,30 @@ def create(folder: Path, name: str) -> Path:
             return directory
 
 
+def written_whole(folder: Path, name: str, write: Callable[[RunDirectory], None]) -> Path:
+    """A new run that no training makes: what ``write`` puts into a hidden directory appears whole, by one rename."""
+    place = create(folder, name)
+    beside = folder / f".{place.name}.{os.getpid()}"
+    try:
+        with files.explained(beside):
+            making = beside / place.name  # under its own name, which the report shows
+            making.mkdir(parents=True)
+        write(RunDirectory(making))
+        for path in [*sorted(making.rglob("*")), making]:
+            (files.sync_folder if path.is_dir() else files.sync_file)(path)
+        if os.name == "nt":
+            place.rmdir()
+        files.rename(making, place)  # over the empty folder that holds the name
+        files.sync_folder(folder)
+    except BaseException:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return place
+
+
 def _stem(name: str) -> str:
     """A run's name without its number, by which alone all names would be alike."""
     return re.sub(r"-\d+$", "", name)
@@ -630,7 +654,7 @@ def summarize(directory: Path) -> RunSummary:
     return RunSummary(
         name=directory.name, directory=str(directory), state=state, source=recipe.data.source,
         network=recipe.network.name,
-        epochs=int(current.get("epoch") or 0) if parent else epochs,
+        epochs=epochs or int(current.get("epoch") or 0),
         step=int(current.get("step", 0)), metrics=metrics,
         seconds=float(current.get("seconds", seconds)),
         started=started, bytes=size, weights_bytes=weights.stat().st_size if weights.is_file() else 0,

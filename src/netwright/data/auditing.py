@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -338,6 +338,11 @@ def _copies(inputs: Array, targets: Array | None, validation: Array | None) -> d
         same = validation[:checked] if validation.dtype == inputs.dtype else validation[:checked].astype(inputs.dtype)
         found |= {"validation_hashed": checked, "leaked": sum(_hash(row) in seen for row in same)}
     return found
+
+
+def hashes(inputs: Sequence[Array], rows: Iterable[int]) -> list[bytes]:
+    """One a row of the arrays, over the bytes of all inputs: 128 bits."""
+    return [b"".join(_hash(array[row]) for array in inputs) for row in rows]
 
 
 def _hash(row: Array) -> bytes:

@@ -21,9 +21,12 @@ from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 from torch.overrides import TorchFunctionMode
 
 from netwright.errors import NetworkError, NetwrightError, nearest, unknown_name, users_line
+from netwright.nn import ensembling
 from netwright.nn.surgery import replay
 from netwright.nn.zoo import NETWORKS
 from netwright.records import NetworkFile
+
+ENSEMBLE = "ensemble"  # what stands for the network's name in the recipe of such a run
 
 
 def describe(
@@ -50,6 +53,10 @@ def describe(
         names = [f"{name}:{each}" for each in networks_in(Path(name)) or ["Name"]]
         got = "a file without the name of its network" if Path(name).is_file() else "no such file"
         raise NetworkError(name, got, ", ".join(names), names[-1])
+    if name == ENSEMBLE:
+        raise NetworkError(
+            "network.name", "an ensemble, which is made of trained runs", "a network", "netwright ensemble RUN RUN"
+        )
     if name not in NETWORKS:
         raise unknown_name("network.name", name, NETWORKS, NetworkError)
     takes = inspect.signature(NETWORKS[name]).parameters
@@ -90,6 +97,8 @@ def build(record: NetworkFile, *, trust: bool = False, network: nn.Module | None
                     "netwright.load(RUN, network=...)",
                 )  # fmt: skip
             built = network
+        case "ensemble":
+            built = ensembling.build(record, lambda member: build(member, trust=trust))
     _materialize(built, record)
     return replay(built, record.surgeries)
 
