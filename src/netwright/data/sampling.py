@@ -9,7 +9,6 @@ import torch
 
 from netwright.data.examples import Array, Rows
 from netwright.data.loading import mixed, permutation
-from netwright.data.splitting import _apportion as apportioned
 
 POWERS = {"square-root": 0.5, "balanced": 0.0}  # of a class's size, to which the number of its draws is proportional
 
@@ -30,7 +29,12 @@ class ClassSampling:
         sizes = np.bincount(labels)
         wanted = np.where(sizes > 0, np.power(np.maximum(sizes, 1), power), 0.0)
         quotas = wanted * (len(labels) / wanted.sum())
-        return cls(labels, apportioned(quotas, len(labels), np.minimum(sizes, 1), np.ceil(quotas).astype(np.int64) + 1))
+        draws = np.maximum(np.floor(quotas + 1e-9).astype(np.int64), sizes > 0)
+        for _ in range(int(draws.sum()) - len(labels)):  # a draw for each class was too many: the largest give
+            draws[draws.argmax()] -= 1
+        lacking = len(labels) - int(draws.sum())
+        draws[np.argsort(draws - quotas, kind="stable")[:lacking]] += 1  # the largest remainders
+        return cls(labels, draws)
 
     def order(self, seed: int, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Which examples, (N,) ``int64``, and which time in this epoch each comes, from 0; private to (seed, epoch).
