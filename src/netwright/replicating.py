@@ -20,7 +20,8 @@ from netwright.comparing.judging import deciding, judge
 from netwright.data.opening import BUILT_IN, open_material
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
-from netwright.recipe import Recipe, difference, from_dict, load, override, parse_assignments
+from netwright.recipe import Recipe, difference, from_dict, load, override, parse_assignments, to_dict
+from netwright.recipe.reading import ASSIGNED
 from netwright.recipe.schema import Data
 from netwright.records import Comparison, NetworkFile
 from netwright.reporting import comparison as telling
@@ -81,6 +82,8 @@ def compare(
         raise UsageError(
             "compare: smallest", f"{smallest:g}", "a difference in the metric's own unit", "--smallest 0.01"
         )
+    if changes and "seed" in changes:
+        raise UsageError("compare: seed", str(changes["seed"]), "seeds from 0 on for every subject", f"seeds={seeds}")
     folder = Path(folder)
     require_place(folder)
     compared = arms(named(subjects, folder, changes or {}))
@@ -112,7 +115,8 @@ def named(subjects: Sequence[Subject], folder: Path, changes: dict[str, Any]) ->
             if not found:
                 hint = f"netwright compare digits {subject}"
                 raise UsageError("compare", repr(subject), "a recipe first, then changes of it", hint)
-            found.append((subject, override(found[0][1], parse_assignments(subject.split()))))
+            changed = from_dict(to_dict(found[0][1]), parse_assignments(subject.split()), changes=ASSIGNED)
+            found.append((subject, changed))
         else:
             name, recipe = _asked(subject, folder)
             found.append((name or f"recipe {number}", override(recipe, changes)))

@@ -252,10 +252,10 @@ def _existing(name: str, base: Path, database: str, said: Said) -> Study:
     if not database and not (base / name / DATABASE).is_file():
         from netwright.errors import nearest
 
-        known_names = [path.parent.name for path in base.glob(f"*/{DATABASE}")] if base.is_dir() else []
-        near = nearest(name, known_names) or ""
+        known_names = sorted(path.parent.name for path in base.glob(f"*/{DATABASE}")) if base.is_dir() else []
+        expected = f"{', '.join(known_names)}, or last" if known_names else "a study, or last"
         raise UsageError(
-            f"study {name}", f"no such study in {base}", "a study, or last", near or "netwright tune digits"
+            f"study {name}", f"no such study in {base}", expected, nearest(name, known_names) or "netwright tune digits"
         )
     return _study(name, base, database, said)
 

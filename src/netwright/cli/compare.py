@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import Json, Out, Set, Trust, is_recipe, option
+from netwright.cli.options import Json, Out, RecipeFlags, Set, Trust, is_recipe, option
 from netwright.errors import UsageError
-from netwright.recipe import Recipe, load, parse_assignments
+from netwright.recipe import Recipe, from_dict, load, parse_assignments
 from netwright.recipe.comparing import differences
 from netwright.records import RunSummary
 
@@ -29,6 +29,7 @@ def compare(
     seeds: Annotated[
         int | None, option("train all with so many seeds and judge the differences", metavar="N", group=SEEDS)
     ] = None,
+    flags: RecipeFlags | None = None,
     set_: Set = None,
     metric: Annotated[
         str, option("what decides: accuracy, validation.loss, …; the most telling one of the test part", group=SEEDS)
@@ -57,9 +58,18 @@ def compare(
     """
     subjects = [first, second, *others]
     if seeds is not None:
-        return _over_seeds(subjects, seeds, set_, metric, baseline, smallest, splits, page, trust, json, out)
+        changes = parse_assignments(set_ or [])
+        from_dict({}, changes)  # a wrong value is named as it was given
+        changes |= flags.changes() if flags else {}
+        return _over_seeds(subjects, seeds, changes, metric, baseline, smallest, splits, page, trust, json, out)
+    changed = [subject for subject in subjects if "=" in subject and not Path(subject).exists()]
+    if changed:
+        raise UsageError(
+            "netwright compare", f"{changed[0]} without --seeds", "a number of seeds, with which both are trained",
+            f"netwright compare {' '.join(subjects)} --seeds 8",
+        )  # fmt: skip
     given = {
-        "--set": set_, "--metric": metric, "--baseline": baseline, "--smallest": smallest, "--splits": splits,
+        "recipe flags": flags and flags.changes(), "--set": set_, "--metric": metric, "--baseline": baseline, "--smallest": smallest, "--splits": splits,
         "--page": page,
     }  # fmt: skip
     idle = [name for name, value in given.items() if value]
@@ -135,10 +145,9 @@ def _show_metrics(ran: list[RunSummary]) -> None:
 
 
 def _over_seeds(
-    subjects: list[str], seeds: int, assignments: list[str] | None, metric: str, baseline: bool, smallest: float,
+    subjects: list[str], seeds: int, changes: dict[str, Any], metric: str, baseline: bool, smallest: float,
     splits: bool, page: Path | None, trust: bool, json: bool, out: Path,
 ) -> int:  # fmt: skip
-    changes = parse_assignments(assignments or [])
     from netwright import replicating
 
     found = replicating.compare(

@@ -95,6 +95,7 @@ class Place(NamedTuple):
 
 
 SET = Place(lambda key: f"--set {key}", setting)
+ASSIGNED = Place(lambda key: key, lambda key, value: f"{key}={_word(value)}")
 PYTHON = Place(lambda key: key, lambda key, value: f"settings={{{key!r}: {value!r}}}")
 
 

@@ -18,8 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from netwright.errors import RecipeError, UsageError
-from netwright.recipe import flat, keys, override
-from netwright.recipe.reading import Place, parse_value, takes, whole_numbers
+from netwright.recipe import flat, from_dict, keys, to_dict
+from netwright.recipe.reading import Place, choices, parse_value, takes, whole_numbers
 from netwright.recipe.schema import Recipe
 from netwright.records import Record
 
@@ -28,6 +28,7 @@ SCALES = ("log", "log1m")
 DIGITS = 4  # of a value that is drawn: a recipe that people can read, and two that differ beyond noise
 FORM = "KEY=LOW..HIGH, KEY=LOW..HIGH@log, KEY=A,B,C or KEY=VALUE"
 EXAMPLE = "train.lr=1e-4..1@log"
+PLACE = Place(lambda key: f"--space {key}", lambda key, value: f"--space {key}={_form(key)}")
 
 
 class Range(Record, frozen=True, kw_only=True):
@@ -258,9 +259,8 @@ def _choices(key: str, spec: str) -> tuple[Any, ...]:
 
 
 def _require_key(key: str) -> None:
-    known = keys()
-    if key not in known and not key.startswith("network.arguments."):
-        override(Recipe(), {key: 0})  # says what it says of any unknown key
+    if key not in keys() and not key.startswith("network.arguments."):
+        from_dict({}, {key: 0}, changes=PLACE)  # says what it says of any unknown key
     if key in ("version", "seed", "name", "ignore") or key.startswith(("watch.", "data.")):
         raise UsageError(
             f"--space {key}", "a key that two trials have to share to be compared", "another key",
@@ -269,12 +269,25 @@ def _require_key(key: str) -> None:
 
 
 def _require_allowed(key: str, value: Any, resolved: Recipe) -> None:
-    from netwright.recipe import from_dict, to_dict
-
-    place = Place(lambda name: f"--space {name}", lambda name, word: f"--space {name}={_word(word)}")
     if value == "auto":
-        raise RecipeError(f"--space {key}", "auto", "a value", f"--space {key}={_word(flat(resolved).get(key))}")
-    from_dict(to_dict(resolved), {key: value}, changes=place)
+        raise RecipeError(f"--space {key}", "auto", "values to choose from", f"--space {_around(key, resolved)}")
+    from_dict(to_dict(resolved), {key: value}, changes=PLACE)
+
+
+def _form(key: str) -> str:
+    """What a range of a key looks like, where no value of it is known."""
+    words = [word for word in choices(key) if word != "auto"] if key in keys() else []
+    return "LOW..HIGH" if "number" in takes(key) or not words else ",".join(words)
+
+
+def _around(key: str, resolved: Recipe) -> str:
+    """A range around what the recipe has, for a hint."""
+    now = flat(resolved).get(key)
+    if isinstance(now, bool) or not isinstance(now, int | float) or now <= 0:
+        return f"{key}={','.join(word for word in choices(key) if word != 'auto') or _word(now)}"
+    if isinstance(now, int):
+        return f"{key}={max(1, now // 2)}..{2 * now}"
+    return f"{key}={now / 10:.3g}..{now * 10:.3g}@log" if now < 0.1 else f"{key}={now / 2:.3g}..{min(2 * now, 0.99):.3g}"
 
 
 def _word(value: Any) -> str:

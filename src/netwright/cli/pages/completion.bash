@@ -225,7 +225,7 @@ _netwright() {
           ;;
         "compare")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--seeds" "--set" "--metric" "--baseline" "--smallest" "--splits" "--page" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--seeds" "--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--metric" "--baseline" "--smallest" "--splits" "--page" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -238,6 +238,81 @@ _netwright() {
             fi
             case "$_value_prev" in
               --seeds)
+                COMPREPLY=()
+                ;;
+              --task)
+                COMPREPLY=()
+                ;;
+              --target)
+                COMPREPLY=()
+                ;;
+              --validation)
+                COMPREPLY=()
+                ;;
+              --test)
+                COMPREPLY=()
+                ;;
+              --limit)
+                COMPREPLY=()
+                ;;
+              --channels)
+                COMPREPLY=()
+                ;;
+              --size)
+                COMPREPLY=()
+                ;;
+              --network)
+                COMPREPLY=()
+                ;;
+              --loss)
+                local -a _c=("auto" "cross-entropy" "binary-cross-entropy" "squared" "absolute" "huber" "hinge" "focal" "kl" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --epochs)
+                COMPREPLY=()
+                ;;
+              --batch-size)
+                COMPREPLY=()
+                ;;
+              --optimizer)
+                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "adadelta" "rmsprop" "adam" "adamw" "nadam" "radam" "adamax" "rprop" "lbfgs" "cg" "cg-hs" "newton-cg" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --lr)
+                COMPREPLY=()
+                ;;
+              --schedule)
+                local -a _c=("auto" "constant" "step" "exponential" "cosine" "one-cycle" "plateau")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --patience)
+                COMPREPLY=()
+                ;;
+              --precision)
+                COMPREPLY=()
+                ;;
+              --device)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --seed)
+                COMPREPLY=()
+                ;;
+              --name)
                 COMPREPLY=()
                 ;;
               --set)

@@ -469,6 +469,21 @@ _netwright() {
           ;;
         compare)
           case ${words[CURRENT]} in
+            --loss=*)
+              compset -P '--loss='
+              compadd -- 'auto' 'cross-entropy' 'binary-cross-entropy' 'squared' 'absolute' 'huber' 'hinge' 'focal' 'kl' 'python'
+              return
+              ;;
+            --optimizer=*)
+              compset -P '--optimizer='
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'adadelta' 'rmsprop' 'adam' 'adamw' 'nadam' 'radam' 'adamax' 'rprop' 'lbfgs' 'cg' 'cg-hs' 'newton-cg' 'python'
+              return
+              ;;
+            --schedule=*)
+              compset -P '--schedule='
+              compadd -- 'auto' 'constant' 'step' 'exponential' 'cosine' 'one-cycle' 'plateau'
+              return
+              ;;
             --page=*)
               compset -P '--page='
               _files
@@ -485,6 +500,26 @@ _netwright() {
             '2:another one; with --seeds also changes of the first, as train.lr=0.01' \
             '*:more of them' \
             '*--seeds[train all with so many seeds and judge the differences]:seeds' \
+            '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
+            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
+            '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
+            '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
+            '*--channels[binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv]:channels' \
+            '*--size[of images\: 32 or 32x48 (height x width)]:size' \
+            '*--network[a network by name, file.py\:Name or package.module\:Name]:network' \
+            "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
+            '*--epochs[passes over the training part]:epochs' \
+            '*--batch-size[examples a step (times accumulate)]:batch-size' \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…]:optimizer:(auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python)" \
+            '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
+            "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
+            '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
+            '*--precision[number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)]:precision' \
+            '*--device[cpu, cuda, cuda\:1, mps; auto\: a GPU where there is one]:device' \
+            '*--threads[of the processor; 0\: as many as PyTorch takes]:threads' \
+            '*--seed[of weights, order, augmentation and dropout]:seed' \
+            '*--name[of the run; default\: the source'\''s]:name' \
             '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
             '*--metric[what decides\: accuracy, validation.loss, …; the most telling one of the test pa…]:metric' \
             '--baseline[compare each with the first alone; needs fewer seeds]' \
