@@ -435,6 +435,13 @@ def test_the_verb_prints_one_document_and_its_exit_codes_are_the_familys(
     assert "torchscript/model.pt" in error["got"]
     monkeypatch.undo()
     assert said("export", str(run.directory), "ncnn-fp16", "--max-drop", "-1")[0] == 3
+    code, out = said(
+        "export", str(run.directory), "ncnn-fp16", "onnx", "--max-drop", "-1", "--examples", "9", "--json"
+    )  # fmt: skip
+    told = json.loads(out)  # the second is written though the first was refused
+    assert (code, [each["target"] for each in told["exports"]]) == (3, ["onnx"])
+    assert [each["target"] for each in told["refused"]] == ["ncnn-fp16"]
+    assert "points" in told["refused"][0]["expected"]
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pnnx" else find(name, *more))
     assert said("export", str(run.directory), "onnx", "ncnn")[0] == 4

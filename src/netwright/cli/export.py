@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from netwright.cli import printing
 from netwright.cli.options import Json, Out, Trust, option
-from netwright.errors import StoppedError, UsageError
+from netwright.errors import GateError, NetworkError, NetwrightError, StoppedError, UsageError
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def export(
 
     Operators that the target lacks are named before anything is converted. A float file has to agree within 1e-4 and
     in every label, on real inputs; if it does not, the first layer that differs is named, nothing is written, and the
-    exit code is 3. Beside each file lie the preprocessing as a record and a short program that loads it.
+    exit code is 3. Beside each file lie the preprocessing as a record and a short program that loads it. Of several
+    targets, one that refuses the network leaves the others be; the exit code is the first refusal's.
     """
     if not targets:
         from netwright.export.targets import names
@@ -49,21 +50,35 @@ def export(
         require(wanted(each).target)
     opened = workbench.load(run, folder=out, trust=trust)
     results: list[ExportResult] = []
-    for each in targets:
+    refused: dict[str, NetwrightError] = {}
+    for number, each in enumerate(targets):
         try:
             made = written(
                 opened, each, inside=inside, inputs=inputs, examples=examples, seconds=seconds, max_drop=max_drop, to=to
             )
         except KeyboardInterrupt as stop:
             done = f"; written by then: {', '.join(result.path for result in results)}" if results else ""
-            rest = shlex.join(["netwright", "export", str(opened.directory), *targets[len(results) :]])
+            rest = shlex.join(["netwright", "export", str(opened.directory), *targets[number:]])
             raise StoppedError(f"export {each}", f"Ctrl-C; nothing of it was written{done}", "", rest) from stop
-        results.append(made)
+        except (NetworkError, GateError) as error:
+            if len(targets) == 1:
+                raise
+            printing.error(error)
+            refused[each] = error
+        else:
+            results.append(made)
+    code = next((error.exit_code for error in refused.values()), 0)
     if json:
-        printing.document({"run": str(opened.directory), "exports": [result.to_dict() for result in results]})
-        return 0
-    _show(results)
-    return 0
+        told = {"run": str(opened.directory), "exports": [result.to_dict() for result in results]}
+        if refused:
+            told["refused"] = [
+                {"target": name, "where": e.where, "got": e.got, "expected": e.expected, "try": e.suggestion}
+                for name, e in refused.items()
+            ]
+        printing.document(told)
+    elif results:
+        _show(results)
+    return code
 
 
 def _show(results: list[ExportResult]) -> None:
