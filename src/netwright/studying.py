@@ -171,9 +171,11 @@ def conclude(study: Study) -> Tuned:
         differs,
         tuple(study.space.texts),
     )
-    page = reporting.page(study.name, study.settings.metric, rows, found, verdict, differs, _axes(study.space), best)
-    files.replace_file(study.folder / "report.html", page)
-    return dataclasses.replace(tuned, report=study.folder / "report.html")
+    path = study.folder / "report.html"
+    reporting.write_page(
+        path, study.name, study.settings.metric, rows, found, verdict, differs, _axes(study.space), best
+    )
+    return dataclasses.replace(tuned, report=path)
 
 
 def _axes(space: Space) -> list[tuple[str, Callable[[Any], float], tuple[str, str]]]:

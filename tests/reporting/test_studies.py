@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
 
 from netwright.records import Contestant, Importance, KeyImportance, Trial, Verdict
 from netwright.reporting import studies
@@ -36,7 +38,7 @@ class Checker(HTMLParser):
         self.open: list[str] = []
 
     def handle_starttag(self, name: str, attributes: object) -> None:
-        if name not in ("meta", "br"):
+        if name not in ("meta", "br", "link"):
             self.open.append(name)
 
     def handle_startendtag(self, name: str, attributes: object) -> None: ...
@@ -45,17 +47,23 @@ class Checker(HTMLParser):
         assert self.open.pop() == name
 
 
-def test_the_page_is_whole_escaped_and_alone() -> None:
-    page = studies.page("s", "accuracy", TRIALS, FOUND, VERDICT, {"train.lr": (0.01, 0.1)}, AXES, TRIALS[0])
+def written(folder: Path, *arguments: Any) -> str:
+    return studies.write_page(folder / "page.html", *arguments).read_text(encoding="utf-8")
+
+
+def test_the_page_is_whole_escaped_and_alone(tmp_path: Path) -> None:
+    change = {"train.lr": (0.01, 0.1)}
+    page = written(tmp_path, "s", "accuracy", TRIALS, FOUND, VERDICT, change, AXES, TRIALS[0])
     checker = Checker()
     checker.feed(page)
     assert not checker.open
-    assert "<script" not in page
+    assert page.count("<script") == 1  # the report's own
+    assert "&lt;script&gt;alert(1)" in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     for title in (
         "The winner",
         "What matters",
-        "Learning curves of all trials",
+        "Learning curves",
         "Each key by itself",
         "All keys at once",
     ):
@@ -70,11 +78,10 @@ def test_the_page_is_whole_escaped_and_alone() -> None:
         assert word in page, word
 
 
-def test_a_page_without_trials_or_importance_says_so() -> None:
+def test_a_page_without_trials_or_importance_says_so(tmp_path: Path) -> None:
     few = Importance(trials=2, note="too few trials to say: 2, and 20 are the least")
-    page = studies.page("s", "accuracy", TRIALS[3:], few, Verdict(), {}, AXES, None)
-    assert "Too few trials to say" in page
-    assert studies.page("s", "loss", [], Importance(), Verdict(), {}, [], None)
+    assert "Too few trials to say" in written(tmp_path, "s", "accuracy", TRIALS[3:], few, Verdict(), {}, AXES, None)
+    assert "No trial has finished" in written(tmp_path, "s", "loss", [], Importance(), Verdict(), {}, [], None)
 
 
 def test_a_loss_is_shown_as_a_loss() -> None:

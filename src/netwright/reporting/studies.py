@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netwright import __version__
+from markupsafe import Markup
+
 from netwright.records import Importance, Trial, Verdict
-from netwright.reporting import charts, formatting
+from netwright.reporting import charts, formatting, page
 from netwright.reporting.charts import _Axis, _frame, _left, _svg, escaped, tag
-from netwright.reporting.drawing import POLICY
-from netwright.reporting.drawing import STYLE as PLAIN
+from netwright.reporting.pieces import Section
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -124,18 +125,40 @@ def counts_text(trials: Sequence[Trial]) -> str:
 
 def verdict_lines(verdict: Verdict, metric: str) -> list[str]:
     """The best few over seeds, and whether the first is better than chance."""
-    if not verdict.contestants:
-        return []
-    unit = " points" if formatting.is_share(metric) else ""
     lines = []
-    for place, each in enumerate(verdict.contestants):
-        name = "the recipe itself" if each.number < 0 else f"trial {each.number}"
-        text = f"  {name:18} {score_text(metric, each.mean):>8} over {formatting.plural(len(each.scores), 'seed')}"
+    for place, (name, score, seeds, behind, failed) in enumerate(contestants(verdict, metric)):
+        text = f"  {name:18} {score:>8} over {formatting.plural(int(seeds), 'seed')}"
+        text += f"   behind by {behind}" if behind else ""
+        text += f"   {failed} failed" if failed else ""
+        lines.append(text + ("   winner" if place == 0 else ""))
+    return lines + verdict_sentences(verdict)
+
+
+def contestants(verdict: Verdict, metric: str) -> list[tuple[str, str, str, str, str]]:
+    """Name, mean score, seeds, how far behind the first with its interval, failed trainings."""
+    unit = " points" if formatting.is_share(metric) else ""
+    rows = []
+    for each in verdict.contestants:
+        name, behind = "the recipe itself" if each.number < 0 else f"trial {each.number}", ""
         if each.behind is not None:
             mean, low, high = (difference_text(metric, value) for value in each.behind)
-            text += f"   behind by {mean}{unit} ({low} to {high})"
-        text += f"   {each.failed} failed" if each.failed else ""
-        lines.append(text + ("   winner" if place == 0 else ""))
+            behind = f"{mean}{unit} ({low} to {high})"
+        rows.append(
+            (
+                name,
+                score_text(metric, each.mean),
+                str(len(each.scores)),
+                behind,
+                str(each.failed) if each.failed else "",
+            )
+        )
+    return rows
+
+
+def verdict_sentences(verdict: Verdict) -> list[str]:
+    lines: list[str] = []
+    if not verdict.contestants:
+        return lines
     first = verdict.contestants[0]
     if first.number < 0:
         lines.append("Nothing that was tried is better than the recipe itself over other seeds.")
@@ -151,82 +174,91 @@ def verdict_lines(verdict: Verdict, metric: str) -> list[str]:
 # ------------------------------------------------------------------------------------------------ the page
 
 
-def page(
-    name: str, metric: str, trials: Sequence[Trial], found: Importance, verdict: Verdict,
+def write_page(
+    path: Path | str, name: str, metric: str, trials: Sequence[Trial], found: Importance, verdict: Verdict,
     change: Mapping[str, tuple[Any, Any]], axes: Sequence[Axis], best: Trial | None,
-) -> str:  # fmt: skip
+) -> Path:  # fmt: skip
     """One self-contained page; some 400 bytes a trial and key."""
-    body = [tag("h1", escaped(f"Study {name}")), tag("p", escaped(_lead(trials, metric, best)), class_="lead")]
-    body += _section("The winner", _winner(change, verdict, metric))
-    body += _section("What matters", _importance(found))
-    body += _section(f"Learning curves of all trials: {metric or 'score'}", [_wide(curves(trials, metric)), *_legend()])
-    body += _section(
-        "Each key by itself", [tag("div", "".join(slice_chart(trials, axis, metric) for axis in axes), class_="grid2")]
-    )
-    body += _section("All keys at once", [_wide(parallel(trials, axes, metric))])
-    body += _section("Trials", [_wide(_trials(trials, metric))])
-    body.append(
-        tag("footer", escaped(f"netwright {__version__}. Seconds are those of each trial, stopped ones included."))
-    )
-    head = (
-        '<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>Study {escaped(name)}</title><style>{PLAIN}{STYLE}</style>"
-    )
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><main>{"".join(body)}</main></body></html>'
+    word = metric or "score"
+    sections = [
+        _section(
+            "The winner", verdict_sentences(verdict) or ["Not repeated over seeds: it may have been lucky."],
+            columns=("", f"{word}, mean over seeds", "seeds", "behind the first", "failed"),
+            rows=contestants(verdict, metric),
+        ) if best is not None else None,
+        _section(
+            "Its recipe", ["What differs from the recipe that was tuned."] if change else [],
+            columns=("key", "recipe", "winner"),
+            rows=[(key, *map(formatting.value_text, values)) for key, values in change.items()],
+        ),
+        _section(
+            "What matters", _importance(found),
+            charts=[("", importance_chart(found), _bar_legend())] if found.keys else (),
+        ),
+        _section(
+            "Learning curves", ["A line a trial; the stopped ones end where they were stopped."],
+            charts=[(f"{word} after each epoch", curves(trials, metric), _legend())],
+        ),
+        _section(
+            "Each key by itself", ["A dot a trial, at the value that it had."],
+            charts=[(axis[0], slice_chart(trials, axis, metric), "") for axis in axes],
+        ),
+        _section(
+            "All keys at once", ["A line a finished trial, from its values to its score; the best tenth strong."],
+            charts=[("", parallel(trials, axes, metric), "")], kind="whole",
+        ),
+        _section("Trials", [], *_trials(trials, metric)),
+    ]  # fmt: skip
+    shown = {
+        "title": f"Study {name}", "headline": _headline(verdict, best, metric), "about": _about(trials),
+        "colours": (), "more": Markup(STYLE), "sections": [each for each in sections if each],
+    }  # fmt: skip
+    return page.write_page(path, "comparison.html.jinja", shown)
 
 
-def _section(title: str, parts: Sequence[str]) -> list[str]:
-    content = "".join(parts)
-    return [tag("h2", escaped(title)), content] if content else []
+def _section(
+    title: str, lead: Sequence[str], columns: Sequence[str] = (), rows: Sequence[Sequence[str]] = (),
+    charts: Sequence[tuple[str, str, str]] = (), kind: str = "",
+) -> Section | None:  # fmt: skip
+    """``charts``: title, SVG, legend. None where there is nothing to say."""
+    drawn = [
+        {"title": name, "svg": Markup(svg), "legend": Markup(legend), "kind": kind}
+        for name, svg, legend in charts if svg
+    ]  # fmt: skip
+    if not (drawn or rows or (lead and not charts)):
+        return None
+    numbers = range(1, len(columns)) if title != "Trials" else range(2, len(columns) - 1)
+    told = [line.strip() for line in lead]
+    return {"title": title, "lead": told, "columns": columns, "rows": rows, "numbers": numbers, "charts": drawn}
 
 
-def _wide(content: str) -> str:
-    return tag("div", content, class_="wide") if content else ""
+def _headline(verdict: Verdict, best: Trial | None, metric: str) -> str:
+    """Who won, if anyone did."""
+    if verdict.contestants:
+        first = verdict.contestants[0]
+        if first.number < 0:
+            return "Nothing tried is better than the recipe itself"
+        score = f"{metric or 'score'} {score_text(metric, first.mean)}"
+        beaten = "better than the recipe itself" if verdict.better_than_default else "ahead, but not beyond the noise"
+        return f"Trial {first.number} is {beaten}: {score} over seeds"
+    if best is None:
+        return "No trial has finished"
+    return f"Best so far is trial {best.number}: {metric or 'score'} {score_text(metric, best.value)}"
 
 
-def _lead(trials: Sequence[Trial], metric: str, best: Trial | None) -> str:
+def _about(trials: Sequence[Trial]) -> str:
     spent = formatting.duration(sum(each.seconds for each in trials))
-    text = f"{counts_text(trials)}, {spent} of training."
-    if best is not None:
-        text += f" Best {metric or 'score'}: {score_text(metric, best.value)} (trial {best.number})."
-    return text
-
-
-def _winner(change: Mapping[str, tuple[Any, Any]], verdict: Verdict, metric: str) -> list[str]:
-    parts: list[str] = []
-    if change:
-        rows = "".join(
-            tag(
-                "tr",
-                tag("th", escaped(key))
-                + tag("td", escaped(formatting.value_text(was)))
-                + tag("td", tag("b", escaped(formatting.value_text(now)))),
-            )
-            for key, (was, now) in change.items()
-        )
-        parts.append(
-            tag(
-                "table",
-                tag("thead", "<tr><th>key</th><th>recipe</th><th>winner</th></tr>") + tag("tbody", rows),
-                class_="layers",
-            )
-        )
-    elif verdict.contestants:
-        parts.append(tag("p", "The recipe as it was."))
-    parts += [tag("p", escaped(line.strip())) for line in verdict_lines(verdict, metric)]
-    return parts
+    return f"{counts_text(trials)}; {spent} of training, stopped trials included."
 
 
 def _importance(found: Importance) -> list[str]:
     if not found.keys:
-        return [tag("p", escaped(found.note[:1].upper() + found.note[1:] + "."), class_="note")] if found.note else []
-    lead = f"Shares of what {found.trials} trials vary by ({found.note}). "
-    lead += "Bars are medians over bootstrap samples, whiskers their 10 % and 90 %."
-    parts = [tag("p", escaped(lead)), importance_chart(found)]
-    if not found.told_apart:
-        parts.append(tag("p", "The first two keys are not told apart: more trials would say.", class_="note"))
-    return parts
+        return [found.note[:1].upper() + found.note[1:] + "."] if found.note else []
+    told = [
+        f"Shares of what {found.trials} trials vary by ({found.note}).",
+        "Bars are medians over bootstrap samples, whiskers their 10 % and 90 %.",
+    ]
+    return told if found.told_apart else [*told, "The first two keys are not told apart: more trials would say."]
 
 
 def importance_chart(found: Importance) -> str:
@@ -255,12 +287,13 @@ def importance_chart(found: Importance) -> str:
                     class_="kind",
                 )
             )
+    return _svg(parts, "importance of each key", 16 + row * len(found.keys))
+
+
+def _bar_legend() -> str:
     swatch = '<svg class="swatch" viewBox="0 0 22 8"><rect class="bar-{}" width="22" height="8"/></svg>'
-    names = [tag("li", swatch.format(tone) + name)
-             for tone, name in (("one", "fANOVA"), ("two", "PED-ANOVA"))]  # fmt: skip
-    return _svg(parts, "importance of each key", 16 + row * len(found.keys)) + tag(
-        "ul", "".join(names), class_="legend"
-    )
+    names = (("one", "fANOVA"), ("two", "PED-ANOVA"))
+    return tag("ul", "".join(tag("li", swatch.format(tone) + name) for tone, name in names), class_="legend")
 
 
 def curves(trials: Sequence[Trial], metric: str) -> str:
@@ -319,12 +352,12 @@ def _best(trials: Sequence[Trial]) -> set[int]:
     return {each.number for each in finished[: max(1, round(TOP_SHARE * len(finished)))]}
 
 
-def _legend() -> list[str]:
+def _legend() -> str:
     items = [
         tag("li", f'<svg class="swatch" viewBox="0 0 22 8"><path class="curve {tone}" d="M1 4H21"/></svg>{name}')
         for tone, name in (("top", "the best tenth"), ("rest", "finished"), ("ended", "stopped early"))
     ]
-    return [tag("ul", "".join(items), class_="legend")]
+    return tag("ul", "".join(items), class_="legend")
 
 
 def slice_chart(trials: Sequence[Trial], axis: Axis, metric: str) -> str:
@@ -397,36 +430,29 @@ def parallel(trials: Sequence[Trial], axes: Sequence[Axis], metric: str) -> str:
         viewBox=f"0 0 {wide:g} {charts.HEIGHT:g}",
         role="img",
         aria_label="keys and score of every finished trial",
-        width=f"{wide:g}",
+        class_="chart",
     )
 
 
-def _trials(trials: Sequence[Trial], metric: str) -> str:
+def _trials(trials: Sequence[Trial], metric: str) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the table of all trials."""
     keys = list(dict.fromkeys(key for each in trials for key in each.change))
-    columns = ["trial", "state", metric or "score", "epochs", "time", *keys, "reason"]
-    head = tag("tr", "".join(tag("th", escaped(name)) for name in columns))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for each in _ordered(trials)[:MOST_ROWS]:
         values = [formatting.value_text(each.change[key]) if key in each.change else "" for key in keys]
-        cells = [
-            str(each.number),
-            each.state,
-            score_text(metric, each.value),
-            str(len(each.curve)),
-            formatting.duration(each.seconds),
-            *values,
-            formatting.clipped(each.reason, 160),
-        ]
-        rows.append(tag("tr", "".join(tag("td", escaped(cell)) for cell in cells)))
-    return tag("table", tag("thead", head) + tag("tbody", "".join(rows)), class_="layers")
+        numbers = score_text(metric, each.value), str(len(each.curve)), formatting.duration(each.seconds)
+        rows.append((str(each.number), each.state, *numbers, *values, formatting.clipped(each.reason, 160)))
+    return ("trial", "state", metric or "score", "epochs", "time", *keys, "reason"), rows
 
 
 STYLE = """
-.chart{width:100%;max-width:640px;display:block}.grid{stroke:var(--line);fill:none;stroke-width:.6}
-.axis{stroke:var(--dim);fill:none}.ticks text,.axis-title{fill:var(--dim);font-size:11px}
-.curve{fill:none;stroke-width:1}.curve.top{stroke:#c2571a;stroke-width:2}.curve.rest{stroke:#5b8bd0;opacity:.7}
-.curve.ended{stroke:var(--dim);opacity:.35}.dot.top{fill:#c2571a}.dot.rest{fill:#5b8bd0}.dot.ended{fill:var(--dim);opacity:.5}
-.bar-one{fill:#5b8bd0}.bar-two{fill:#d9a441}.whisker{stroke:var(--ink);stroke-width:1.2}
-.grid2{display:grid;grid-template-columns:repeat(auto-fit,minmax(280px,1fr));gap:16px}
-.legend{list-style:none;padding:0;display:flex;gap:18px;font-size:13px}.swatch{width:22px;height:8px;margin-right:6px}
+.curve { fill: none; stroke-width: 1; }
+.curve.top { stroke: var(--wrong); stroke-width: 2; }
+.curve.rest { stroke: var(--accent); opacity: .6; }
+.curve.ended { stroke: var(--soft); opacity: .35; }
+.dot.top { fill: var(--wrong); } .dot.rest { fill: var(--accent); } .dot.ended { fill: var(--soft); opacity: .5; }
+.bar-one { fill: var(--accent); } .bar-two { fill: var(--rate); } .whisker { stroke: var(--ink); stroke-width: 1.2; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 24px; }
+.plot.whole { max-width: none; overflow-x: auto; } .plot.whole svg { min-width: 640px; }
+.swatch { width: 22px; height: 8px; margin-right: 6px; }
 """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
 SAMPLERS = ("tpe", "staged", "random", "grid", "gp")
-DEFAULT = SAMPLERS[0]  # it came to the best recipes soonest in replays of real trainings (docs/log.md)
+DEFAULT = SAMPLERS[0]  # the best worst case in replays of real trainings (docs/log.md)
 GRID_POINTS = 4  # of a continuous range
 REDUCTION = 3  # of successive halving: every third goes on (Li et al. 2020, "A system for massively parallel tuning")
 RUNGS = 9  # the first look comes after a ninth of the epochs
