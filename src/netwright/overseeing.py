@@ -201,10 +201,12 @@ def watch(
 
 def _silenced(recipe: Recipe, inputs: InputFile) -> dict[str, str]:
     """What the recipe silences, layers that it freezes on purpose (with learned weights they are no fault), and the
-    order of time, in which series lie (they are drawn in another one), and ids, which have no scale."""
+    order of time, in which series lie (they are drawn in another one), ids, which have no scale, and examples that are
+    drawn twice."""
     meant = {"frozen-parameters": "train.freeze"} if recipe.train.freeze and recipe.network.weights else {}
     meant |= {"labels-not-shuffled": "windows of a series"} if inputs.window is not None else {}
     meant |= {"input-not-normalized": "ids of a text"} if inputs.text is not None else {}
+    meant |= {"duplicates": "data.bootstrap_seed"} if recipe.data.bootstrap_seed else {}
     return meant | recipe.ignore
 
 

@@ -50,6 +50,7 @@ from netwright.training.freezing import Freezing
 from netwright.training.memory import Memory
 from netwright.training.precision import Precision
 from netwright.training.recording import DivergedError, Recorder, Sink, clean
+from netwright.training.snapshots import Snapshots
 from netwright.watching import Watch
 
 if TYPE_CHECKING:
@@ -575,7 +576,7 @@ def _carry_out(
             run, log, job, validate=measure, score=score, parts=pieces.parts, sinks=sinks, shown=shown, average=average,
             after_validation=lambda metrics: pieces.parts["plateau"].after_epoch(score(metrics)),
             keep_last=recipe.train.keep == "last" or held_out is None, patience=recipe.train.patience,
-            checkpoint_seconds=recipe.train.checkpoint_seconds,
+            checkpoint_seconds=recipe.train.checkpoint_seconds, snapshots=_snapshots(run, recipe, judged),
         )  # fmt: skip
         recorder.resume(state)
         if watched is not None:
@@ -614,6 +615,12 @@ def _carry_out(
     finished = Run(run.path, trust=True, _network=job.network)
     report(finished)
     return finished
+
+
+def _snapshots(run: RunDirectory, recipe: Recipe, network: nn.Module) -> Snapshots | None:
+    if not recipe.train.snapshots:
+        return None
+    return Snapshots(run, network, int(recipe.train.epochs), recipe.train.snapshots)
 
 
 def _divide(

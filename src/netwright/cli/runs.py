@@ -21,6 +21,7 @@ Order = Literal["name", "started", "accuracy", "loss", "epochs", "time", "size"]
 CONTENTS = {
     "recipe.yaml", "request.yaml", "environment.json", "network.json", "preprocess.json", "current.json", "checkpoints",
     "run.sqlite", "run.sqlite-wal", "run.sqlite-shm", "run.sqlite-journal", "report.html", "exports", "lock",
+    "snapshots",
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from netwright.data import archives, cifar, digits, folders, idx
 from netwright.data.examples import Examples, Part, Task
 from netwright.data.kinds import kind_of
-from netwright.data.splitting import holdout, sample
+from netwright.data.splitting import bootstrap, holdout, sample
 from netwright.errors import DataError, nearest
 from netwright.preprocess import TextInput, measure
 from netwright.recipe.schema import Data
@@ -55,6 +55,11 @@ def open_material(options: Data, known: TextInput | None = None) -> Examples | T
         return open_source(options, known)
     from netwright.data import streams
 
+    if options.bootstrap_seed or options.bootstrap_weights:
+        raise DataError(
+            "data.bootstrap_seed", "a sample of a running text", "examples that can be drawn one by one",
+            "--set data.bootstrap_seed=0",
+        )  # fmt: skip
     if options.task not in ("auto", "classification"):
         raise DataError("data.task", f"{options.task} of a running text", "auto: the next unit is told")
     splits: tuple[Split, ...] = ("validation", "test")
@@ -114,12 +119,43 @@ def finish(examples: Examples, options: Data, known: TextInput | None = None) ->
     if examples.text is not None:
         from netwright.data import texts
 
-        return texts.settled(dataclasses.replace(examples, parts=ordered), options, known)
+        return bootstrapped(texts.settled(dataclasses.replace(examples, parts=ordered), options, known), options)
     records = examples.preprocess
     if options.normalize is not False:
         train = ordered["train"]
         records = tuple(measure(record, raw, train.rows) for record, raw in zip(records, train.inputs, strict=True))
-    return dataclasses.replace(examples, parts=ordered, preprocess=records)
+    return bootstrapped(dataclasses.replace(examples, parts=ordered, preprocess=records), options)
+
+
+def bootstrapped(examples: Examples, options: Data) -> Examples:
+    """The examples with a sample of their training part, drawn with replacement, in its place, where the recipe asks
+    for one. What was measured (mean and deviation, a vocabulary) stays that of the whole part."""
+    if not options.bootstrap_seed:
+        if options.bootstrap_weights:
+            raise DataError(
+                "data.bootstrap_weights", options.bootstrap_weights, "a seed by which it is drawn",
+                "--set data.bootstrap_seed=1",
+            )  # fmt: skip
+        return examples
+    train = examples.parts["train"]
+    likely = _likely(options.bootstrap_weights, len(train)) if options.bootstrap_weights else None
+    drawn = train.take(bootstrap(len(train), options.bootstrap_seed, likely))
+    return dataclasses.replace(examples, parts={**examples.parts, "train": drawn})
+
+
+def _likely(file: str, count: int) -> np.ndarray:
+    """The weights in a file, one a training example."""
+    try:
+        weights = np.asarray(np.load(Path(file).expanduser(), allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        got = f"a file that cannot be read ({error})"
+        raise DataError(f"data.bootstrap_weights: {file}", got, "an array of weights (.npy)") from error
+    if weights.shape != (count,) or weights.dtype.kind not in "fiu":
+        got = f"{weights.dtype} of shape {shape_text(weights.shape) or '()'}"
+        raise DataError(f"data.bootstrap_weights: {file}", got, f"{count} numbers, one a training example")
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise DataError(f"data.bootstrap_weights: {file}", "weights that are no likelihoods", "numbers of 0 or more")
+    return weights
 
 
 # ------------------------------------------------------------------------------------------------ what it is

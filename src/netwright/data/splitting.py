@@ -45,6 +45,16 @@ def sample(targets: Array, task: Task, count: int, seed: int) -> Rows:
     return np.sort(arranged[first])
 
 
+def bootstrap(count: int, seed: int, weights: Array | None = None) -> Rows:
+    """``count`` positions drawn with replacement, in rising order: each as likely as its share of ``weights``, or all
+    alike (Efron 1979). An example is left out with probability (1 - 1 / count)^count, 0.368 of many."""
+    drawn = (np.random.PCG64(seed).random_raw(count) >> np.uint64(11)) * 2.0**-53  # uniform in [0, 1)
+    if weights is None:
+        return np.sort((drawn * count).astype(np.int64))
+    reached = np.cumsum(weights, dtype=np.float64)
+    return np.sort(np.searchsorted(reached, drawn * reached[-1], side="right").astype(np.int64))
+
+
 def match_classes(labels: Rows, classes: tuple[str, ...], wanted: tuple[str, ...], where: str) -> Rows:
     """``labels`` (indices into ``classes``) as indices into ``wanted``, the training part's classes.
 

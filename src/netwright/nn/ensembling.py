@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from netwright.errors import NetworkError
 from netwright.records import NetworkFile
 
-HOW = ("probability", "label", "value")
+How = Literal["probability", "label", "value"]
+HOW: tuple[How, ...] = ("probability", "label", "value")
 
 Affine = tuple[Sequence[float], Sequence[float]]  # scale and shift, one a channel
 
@@ -30,7 +31,7 @@ class Ensemble(nn.Module):
     """
 
     def __init__(
-        self, members: Sequence[nn.Module], how: str, weights: Sequence[float] = (), *,
+        self, members: Sequence[nn.Module], how: How, weights: Sequence[float] = (), *,
         inputs: Sequence[Sequence[Affine | None]] = (), outputs: Sequence[Affine | None] = (),
     ) -> None:  # fmt: skip
         super().__init__()
@@ -52,34 +53,40 @@ class Ensemble(nn.Module):
         """What every member says alone, in the form of the ensemble's own output."""
         said = []
         for member, before, after in zip(self.members, self.before, self.after, strict=True):
-            steps: Any = before if len(before) else [nn.Identity()] * (len(inputs) + len(named))
+            steps: Any = list(before.children()) or [nn.Identity()] * (len(inputs) + len(named))
             given = [step(one) for step, one in zip(steps, (*inputs, *named.values()), strict=True)]
             by_name = dict(zip(named, given[len(inputs) :], strict=True))
             output = after(member(*given[: len(inputs)], **by_name))
             said.append(_log_softmax(output) if self.how == "probability" else output)
         return said
 
-    def combined(self, said: Sequence[Tensor]) -> Tensor:
-        """The ensemble's output of what ``each`` gave."""
+    def combined(self, said: Sequence[Tensor], asked: Tensor | None = None) -> Tensor:
+        """The ensemble's output of what ``each`` gave. ``asked`` (members, N), true or false: by which of the members
+        an example is judged; NaN where by none."""
+        shares: Sequence[float] | Tensor = self.weights
+        if asked is not None:
+            shares = asked * said[0].new_tensor(self.weights)[:, None]
+            shares = (shares / shares.sum(0)).view(*asked.shape, *[1] * (said[0].ndim - 1))
         match self.how:
             case "probability":
-                return self._log_mean_exp(said)
+                return _log_mean_exp(said, shares)
             case "label":
-                yes = self._log_mean_exp([_log_sigmoid(each) for each in said])
-                return yes - self._log_mean_exp([_log_sigmoid(-each) for each in said])
+                yes = _log_mean_exp([_log_sigmoid(each) for each in said], shares)
+                return yes - _log_mean_exp([_log_sigmoid(-each) for each in said], shares)
             case _:
-                return self._sum(said)
+                return _sum(said, shares)
 
-    def _log_mean_exp(self, logs: Sequence[Tensor]) -> Tensor:
-        """log Σ wₘ exp(lₘ), by operators that every runtime has."""
-        if len(logs) == 1:
-            return logs[0]
-        highest = functools.reduce(torch.maximum, logs)
-        return highest + torch.log(self._sum([torch.exp(each - highest) for each in logs]))
 
-    def _sum(self, terms: Sequence[Tensor]) -> Tensor:
-        weighted = [weight * term for weight, term in zip(self.weights, terms, strict=True)]
-        return functools.reduce(torch.add, weighted)
+def _log_mean_exp(logs: Sequence[Tensor], shares: Sequence[float] | Tensor) -> Tensor:
+    """log Σ wₘ exp(lₘ), by operators that every runtime has."""
+    if isinstance(shares, Tensor):  # who is not asked must not set the scale
+        logs = [torch.where(share > 0, each, -torch.inf) for share, each in zip(shares, logs, strict=True)]
+    highest = functools.reduce(torch.maximum, logs)
+    return highest + torch.log(_sum([torch.exp(each - highest) for each in logs], shares))
+
+
+def _sum(terms: Sequence[Tensor], shares: Sequence[float] | Tensor) -> Tensor:
+    return functools.reduce(torch.add, [share * term for share, term in zip(shares, terms, strict=True)])
 
 
 # PyTorch's own of these two become a logarithm of what may be 0 in ncnn; the steps below stay finite in every runtime.

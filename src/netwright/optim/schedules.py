@@ -6,6 +6,7 @@ which listens to the validation score, has.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,8 @@ def factor(options: Train, total_steps: int, steps_per_epoch: int) -> Callable[[
     ``step_epochs`` epochs; ``exponential``, times γ an epoch, smoothly; ``cosine``, to 0 at the end (Loshchilov and
     Hutter 2017, one period); ``one-cycle``, whose warm-up starts at 1/25 instead of almost 0, then as cosine;
     ``plateau``, constant here (see ``Plateau``). A warm-up is cut to half of all steps. From ``total_steps`` on a
-    schedule stays at its end.
+    schedule stays at its end. With ``snapshots`` the cosine begins again so often, at the ends of epochs; the warm-up
+    is of the first cycle, and at most half of it.
     """
     total, epoch = max(total_steps, 1), max(steps_per_epoch, 1)
     cycle = options.schedule == "one-cycle"
@@ -33,6 +35,10 @@ def factor(options: Train, total_steps: int, steps_per_epoch: int) -> Callable[[
     else:
         warm = min(round(options.warmup * epoch), int(LONGEST_RISE * total))
     after = _after_warmup(options, total - warm, epoch)
+    if options.snapshots:
+        ends = cycle_ends(-(-total // epoch), options.snapshots)
+        warm = min(warm, int(LONGEST_RISE * epoch * ends[0]))
+        after = _restarting(ends, warm, epoch, total)
     low = START if cycle else 1 / (warm + 1)  # the first step of a warm-up from 0 that does something
 
     def at(step: int) -> float:
@@ -54,6 +60,25 @@ def _after_warmup(options: Train, steps: int, epoch: int) -> Callable[[int], flo
             return lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
         case _:
             return lambda step: 1.0
+
+
+def cycle_ends(epochs: int, count: int) -> list[int]:
+    """The epochs after which a cycle ends, ``count`` of them as equal as can be; fewer where there are fewer epochs."""
+    count = min(count, epochs)
+    return [epochs * number // count for number in range(1, count + 1)]
+
+
+def _restarting(ends: list[int], warm: int, epoch: int, total: int) -> Callable[[int], float]:
+    """Cosine to 0 in every cycle (Huang et al. 2017, equation 2); steps are counted from the end of the warm-up."""
+    borders = [warm, *(end * epoch for end in ends)]
+
+    def after(step: int) -> float:
+        place = min(step + warm, total)
+        cycle = min(bisect.bisect_right(borders, place), len(ends)) - 1
+        first, last = borders[cycle], borders[cycle + 1]
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (place - first) / max(1, last - first))))
+
+    return after
 
 
 class Plateau:

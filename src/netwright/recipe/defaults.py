@@ -27,6 +27,8 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
         chosen |= {"train.schedule": "constant", "train.average": 0.0}
     if recipe.train.optimizer in FULL_BATCH:
         chosen |= _whole(recipe, facts)
+    if recipe.train.snapshots:  # the low rate at a cycle's end does what an average would
+        chosen |= {"train.schedule": "cosine", "train.average": 0.0}
     if recipe.network.name not in ("auto", chosen["network.name"]):  # a network by name has widths of its own
         chosen = {key: value for key, value in chosen.items() if key not in OF_THE_NETWORK}
     resolved = override(recipe, {key: value for key, value in chosen.items() if values[key] == "auto"})
@@ -37,7 +39,8 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
         resolved = override(resolved, {"train.warmup": rising})
     if resolved.train.keep == "auto":
         # The end of a one-cycle is its point, and the best of many epochs on a small validation part is mostly luck.
-        annealed = resolved.train.schedule == "one-cycle" and not resolved.train.patience
+        falling = resolved.train.schedule == "one-cycle" or resolved.train.snapshots
+        annealed = falling and not resolved.train.patience
         resolved = override(resolved, {"train.keep": "last" if annealed else "best"})
     _check(resolved, facts)
     return resolved
@@ -179,6 +182,8 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
         raise RecipeError(
             "train.bptt", f"{train.bptt} for data that do not go on", "0", "a running text, or leave it out"
         )
+    if train.snapshots:
+        _check_snapshots(recipe)
     if isinstance(train.batch_size, int) and train.batch_size > facts.examples:
         raise RecipeError(
             "train.batch_size", f"{train.batch_size}, more than the {facts.examples} training examples",
@@ -201,4 +206,25 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
         raise RecipeError(
             "train.batch_size", f"{seen} of {facts.examples} examples a step with {train.optimizer}",
             "the whole training part a step", f"--set train.batch_size={facts.examples}, or train.mini_batches=true",
+        )  # fmt: skip
+
+
+def _check_snapshots(recipe: Recipe) -> None:
+    """Snapshots need cycles: a cosine, and an epoch for each of them at least."""
+    train = recipe.train
+    if train.schedule != "cosine":
+        raise RecipeError(
+            "train.schedule", f"{train.schedule} with {train.snapshots} snapshots", "cosine, which begins again",
+            "--set train.schedule=cosine, or leave it out",
+        )  # fmt: skip
+    if train.snapshots < 2 or train.snapshots > int(train.epochs):
+        raise RecipeError(
+            "train.snapshots", f"{train.snapshots} in {train.epochs} epochs",
+            f"from 2 to {train.epochs}: a cycle takes an epoch at least",
+            f"--set train.epochs={max(2, 5 * train.snapshots)}",
+        )  # fmt: skip
+    if train.patience:
+        raise RecipeError(
+            "train.patience", f"{train.patience} with snapshots, between which the validation is worse for a while",
+            "0", "--set train.patience=0",
         )  # fmt: skip

@@ -73,6 +73,8 @@ class Data(Section, frozen=True, kw_only=True):
     split_seed: int = 0  # which examples are held out; the run's seed does not change it
     limit: CountOrZero = 0  # at most so many training examples (stratified); 0: all
     limit_seed: CountOrZero = 0  # which examples a limit keeps; a smaller limit keeps some of those of a larger one
+    bootstrap_seed: CountOrZero = 0  # learn from a sample of the training part, drawn with replacement; 0: from all
+    bootstrap_weights: str = ""  # how likely each example is drawn, in a .npy file; default: all alike
     channels: str = "auto"  # binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv
     size: str | int = "auto"  # of images: 32 or 32x48 (height x width)
     fit: Literal["squash", "crop", "pad"] = "squash"  # how pictures of another shape become that size
@@ -157,6 +159,7 @@ class Train(Section, frozen=True, kw_only=True):
     warmup: NotNegative | Auto = "auto"  # epochs of linear warm-up (one-cycle: of its rising part)
     gamma: Positive = 0.1  # factor of step, exponential and plateau
     step_epochs: Count = 10  # epochs between two steps of the step schedule, or without progress for plateau
+    snapshots: CountOrZero = 0  # cosine cycles, each from the full rate; the weights at their ends are kept; 0: none
     clip: NotNegative = 0.0  # largest gradient norm; 0: not clipped
     bptt: CountOrZero = 0  # units through which the gradient of a running text goes back; 0: 128
     accumulate: Count = 1  # batches a step

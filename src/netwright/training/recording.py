@@ -23,6 +23,7 @@ from netwright.runs import FLUSH_SECONDS, Log, RunDirectory
 from netwright.training import state as states
 from netwright.training.averaging import Average
 from netwright.training.loop import Job
+from netwright.training.snapshots import FOLDER, Snapshots
 from netwright.training.state import State
 
 TICK_SECONDS = 0.2
@@ -71,6 +72,7 @@ class Recorder:
         sinks: Sequence[Sink] = (),
         shown: Shown | None = None,
         average: Average | None = None,
+        snapshots: Snapshots | None = None,
         keep_last: bool = False,
         patience: int = 0,
         checkpoint_seconds: float = 4.0,
@@ -79,12 +81,13 @@ class Recorder:
 
         ``parts``: what a checkpoint holds beside the weights; ``after_validation`` is told each epoch's metrics (the
         plateau schedule listens). ``average``: the weights that are validated and kept, instead of the trained ones.
-        ``keep_last``: those of the last epoch, not of the best.
+        ``snapshots``: keeps weights of some epochs' ends beside. ``keep_last``: those of the last epoch, not of the
+        best.
         """
         self._run, self._job, self._sinks, self._shown = run, job, (log, *sinks), shown
         self._validate, self._score, self._after_validation = validate, score, after_validation
         self._parts, self._patience, self._interval = parts, patience, checkpoint_seconds
-        self._average, self._keep_last = average, keep_last
+        self._average, self._snapshots, self._keep_last = average, snapshots, keep_last
         self._judged = job.network if average is None else average.network
         self._losses: list[torch.Tensor] = []
         self._outputs: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -155,6 +158,8 @@ class Recorder:
         state.tally = {}
         self._meter = self._job.objective.light_meter()
         self._after_validation(metrics)
+        if self._snapshots is not None:
+            self._snapshots.after_epoch(state.epoch)
         stop = self._judge(state, self._score(metrics))
         if self._shown is not None:
             self._shown.epoch_done(state.epoch, rows, time.monotonic() - self._epoch_started)
@@ -323,7 +328,8 @@ class Recorder:
 
 def clean(run: RunDirectory) -> None:
     """Remove what killed processes left half-written."""
-    files.remove_leftovers(run.path / "checkpoints")
+    for name in ("checkpoints", FOLDER):
+        files.remove_leftovers(run.path / name)
     run.drop_unnamed()
     for path in run.path.glob(".*"):
         if path.is_file():
