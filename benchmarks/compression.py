@@ -73,16 +73,16 @@ def cifar10() -> Path:
     return path
 
 
-def trained(data: str, network: str, seed: int, epochs: int, limit: int) -> Run:
+def trained(data: str, network: str, seed: int, epochs: int, limit: int, width: int = 0) -> Run:
     """The network to begin with, trained once."""
-    place = common.work_folder() / "compression" / f"{data}-{network}-{epochs}-{limit}-{seed}"
+    place = common.work_folder() / "compression" / f"{data}-{network}{width or ''}-{epochs}-{limit}-{seed}"
     for found in sorted(place.glob("start-[0-9]*")):
         run = netwright.load(found)
         if run.files.current().get("finished"):
             return run
     keys = source(data) | {
         "network.name": network, "seed": seed, "train.epochs": epochs, "data.limit": limit, "name": "start",
-        "watch.enabled": False, "train.threads": 1,
+        "watch.enabled": False, "train.threads": 1, **({"network.width": width} if width else {}),
     }  # fmt: skip
     started = time.process_time()
     run = workbench.train(override(Recipe(), keys), folder=place)
@@ -121,7 +121,7 @@ def errors(run: Run, made: compressing.Compressed) -> Row:
 
 
 def weights(options: argparse.Namespace, network: str, seed: int) -> Row:
-    run = trained("mnist", network, seed, options.epochs, options.limit)
+    run = trained("mnist", network, seed, options.epochs, options.limit, options.width)
     made = compressed(run, f"prune=weights:share=0.92,gradual={options.gradual or options.epochs} heal={options.heal}")
     last = made.steps[-1]
     return errors(run, made) | {
@@ -131,7 +131,7 @@ def weights(options: argparse.Namespace, network: str, seed: int) -> Row:
 
 
 def channels(options: argparse.Namespace, network: str, seed: int, macs: float) -> Row:
-    run = trained("cifar10", network, seed, options.epochs, options.limit)
+    run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
     made = compressed(run, f"prune=channels:macs={macs}{options.prune} heal={options.heal}")
     first = made.steps[0]
     return errors(run, made) | {"macs": first.macs[1] / first.macs[0], "faster": faster(run, made.run)}
@@ -156,7 +156,7 @@ def faster(before: Run, after: Run) -> dict[str, list[float] | str]:
 
 
 def slimming(options: argparse.Namespace, network: str, seed: int) -> Row:
-    run = trained("cifar10", network, seed, options.epochs, options.limit)
+    run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
     slim = (
         f"slim={options.strength:g}:epochs={options.gradual or options.epochs},threshold=0,least=0.99"  # cuts nothing
     )
@@ -169,7 +169,7 @@ def slimming(options: argparse.Namespace, network: str, seed: int) -> Row:
 
 
 def binary(options: argparse.Namespace, network: str, seed: int) -> Row:
-    run = trained("mnist", network, seed, options.epochs, options.limit)
+    run = trained("mnist", network, seed, options.epochs, options.limit, options.width)
     made = compressed(run, f"quantize=binary{options.prune} heal={options.heal} pack")
     sizes = {name: each["bytes"] for name, each in made.steps[-1].facts["layers"].items()}
     old, new = (sum(each[place] for each in sizes.values()) for place in (0, 1))
@@ -183,7 +183,7 @@ def peers(options: argparse.Namespace, network: str, seed: int, macs: float) -> 
     """torch-pruning's magnitude pruner, and ours by the same norm, at the same MACs with the same healing."""
     import torch_pruning
 
-    run = trained("cifar10", network, seed, options.epochs, options.limit)
+    run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
     ours = compressed(run, f"prune=channels:macs={macs}{options.prune} heal={options.heal}")
     with compressing.opened(run, None, None, lambda text: None) as shop:
         theirs = copy.deepcopy(run.network)
@@ -234,7 +234,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
 def measure(options: argparse.Namespace) -> None:
     made, _, figures = MEASURED[options.what]
     settings = {
-        name: getattr(options, name) for name in ("epochs", "gradual", "heal", "limit", "prune", "strength")
+        name: getattr(options, name) for name in ("epochs", "gradual", "heal", "limit", "prune", "width")
     }  # fmt: skip
     for seed in options.seeds:
         for network, amount in cases(options):
@@ -278,7 +278,7 @@ def main() -> None:
     parser.add_argument("--heal", type=int, default=3)
     parser.add_argument("--limit", type=int, default=0, help="training examples; 0: all")
     parser.add_argument("--prune", default="", help="more options of the pass that prunes, from its comma or colon on")
-    parser.add_argument("--strength", type=float, default=1e-4, help="of slimming's penalty")
+    parser.add_argument("--width", type=int, default=0, help="of the network; 0: the recipe's")
     parser.add_argument("--label", default="", help="rows of other settings under a name of their own")
     measure(parser.parse_args())
 

@@ -46,7 +46,7 @@ def context(shape: tuple[int, ...], outputs: int = 10, examples: int = 64, seed:
             loss.backward()
             optimizer.step()
             if hook is not None:
-                hook(At(number, len(steps), 1e-2))
+                hook(At(number, len(steps), 1e-2, 1e-2 * len(steps)))
         network.eval()
 
     def metrics(network: nn.Module) -> dict[str, float]:

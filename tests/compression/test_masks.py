@@ -12,6 +12,7 @@ from torch import nn
 
 import compression_law as law
 from netwright.compression import group, importance, masks, passes, slim
+from netwright.compression.passes import At
 from netwright.errors import UsageError
 from netwright.nn.zoo import NETWORKS
 
@@ -161,6 +162,19 @@ def test_slimming_empties_scales_and_cuts_them() -> None:
     assert given_context.macs(network) < given_context.macs(build())
     with pytest.raises(UsageError, match="norm"):
         law.holds(lambda: NETWORKS["lenet_300_100"]((20,), 10), "slim=1e-4", law.context((20,)))
+
+
+@given(st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=50), st.lists(st.floats(0.0, 3.0), min_size=1, max_size=9))
+def test_without_a_strength_all_steps_together_pull_by_a_share_of_the_mean_scale(
+    rates: list[float], sizes: list[float]
+) -> None:
+    """Whatever the epochs, the rate and its schedule, where that is no more than the strongest; with one, the rate
+    decides."""
+    total = sum(rates)
+    places = [At(number, len(rates), rate, total) for number, rate in enumerate(rates, 1)]
+    wanted = min(slim.PULL * sum(sizes) / len(sizes), slim.STRONGEST * total)
+    assert sum(map(slim.paced(None, torch.tensor(sizes)), places)) == pytest.approx(wanted, rel=1e-5, abs=1e-12)
+    assert sum(map(slim.paced(1e-4, torch.tensor(sizes)), places)) == pytest.approx(1e-4 * total)
 
 
 @pytest.mark.parametrize("over", ["filters", "channels", "kernels"])

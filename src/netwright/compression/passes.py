@@ -5,7 +5,7 @@ A pass is a module of this room with ``Options`` (frozen, parsed from the text o
 every pass: a fresh network of the same kind, with all surgeries replayed and the changed network's state loaded
 strictly, gives the same bits. What cannot be such a list is an export artefact, not a pass.
 
-A chain is words: ``slim=1e-4 prune=channels:macs=0.5,criterion=l1 heal=3``. Each is ``NAME``, ``NAME=VALUE`` or
+A chain is words: ``slim:epochs=5 prune=channels:macs=0.5,criterion=l1 heal=3``. Each is ``NAME``, ``NAME=VALUE`` or
 ``NAME=VALUE:OPTION=VALUE,OPTION=VALUE``; the value is the first option. Lists are joined by ``+``.
 """
 
@@ -72,11 +72,13 @@ def call(network: nn.Module, batch: Batch) -> Any:
 
 
 class At(NamedTuple):
-    """A place in a healing, after an optimiser's step: ``step`` of ``steps``, from 1; ``rate`` it was made with."""
+    """A place in a healing, after an optimiser's step: ``step`` of ``steps``, from 1; ``rate`` it was made with;
+    ``total`` of the rates of all steps."""
 
     step: int
     steps: int
     rate: float
+    total: float
 
 
 Hook = Callable[[At], None]  # may change the network's weights in place

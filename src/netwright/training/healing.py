@@ -28,11 +28,13 @@ from netwright.training.state import State
 
 
 class At(NamedTuple):
-    """A place in a healing, after an optimiser's step: ``step`` of ``steps``, from 1; ``rate`` it was made with."""
+    """A place in a healing, after an optimiser's step: ``step`` of ``steps``, from 1; ``rate`` it was made with;
+    ``total`` of the rates of all steps."""
 
     step: int
     steps: int
     rate: float
+    total: float
 
 
 Hook = Callable[[Any], None]
@@ -72,7 +74,9 @@ class Healing:
         plateaus = recipe.train.schedule == "plateau"
         job.rate = (lambda step: by_step(step) * plateau.factor) if plateaus else by_step
         average = Average(network, float(recipe.train.average)) if recipe.train.average and hook is None else None
-        keeper = _Keeper(self, job, plateau, average, hook)
+        steps = range(job.steps_per_epoch * epochs if hook is not None else 0)
+        total = optimizer.param_groups[0]["lr"] * math.fsum(map(by_step, steps))
+        keeper = _Keeper(self, job, plateau, average, hook, total)
         keeper.begin()
         loops.train(job, State(), keeper)
         if keeper.best is not None:
@@ -90,9 +94,11 @@ class _Keeper:
     """The loop's observer: hands steps to the hook, keeps the best epoch, stops at what is not finite."""
 
     def __init__(
-        self, healing: Healing, job: loops.Job, plateau: schedules.Plateau, average: Average | None, hook: Hook | None
-    ) -> None:
+        self, healing: Healing, job: loops.Job, plateau: schedules.Plateau, average: Average | None, hook: Hook | None,
+        total: float,
+    ) -> None:  # fmt: skip
         self._healing, self._job, self._plateau, self._average, self._hook = healing, job, plateau, average, hook
+        self._total = total
         self._losses: list[torch.Tensor] = []
         self._best_score = -math.inf
         self.best: dict[str, torch.Tensor] | None = None
@@ -118,7 +124,7 @@ class _Keeper:
             self._average.after_step(state.step)
         if self._hook is not None:
             steps = self._job.steps_per_epoch * self._job.epochs
-            self._hook(At(state.step, steps, float(self._job.optimizer.param_groups[0]["lr"])))
+            self._hook(At(state.step, steps, float(self._job.optimizer.param_groups[0]["lr"]), self._total))
 
     def after_epoch(self, state: State) -> bool:
         mean = float(torch.stack(self._losses).float().mean()) if self._losses else 0.0
