@@ -23,6 +23,7 @@ _HOMES = {
     "compress": "netwright.compressing",
     "tune": "netwright.studying",
     "diagnose": "netwright.diagnosing",
+    "ensemble": "netwright.ensembling",
     "export": "netwright.exporting",
     "fit": "netwright.workbench",
     "inspect": "netwright.inspecting",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from netwright.benching import bench
     from netwright.compressing import compress
     from netwright.diagnosing import diagnose
+    from netwright.ensembling import ensemble
     from netwright.errors import NetwrightError
     from netwright.exporting import export
     from netwright.inspecting import inspect
@@ -66,6 +68,7 @@ __all__ = [
     "compare",
     "compress",
     "diagnose",
+    "ensemble",
     "export",
     "fit",
     "inspect",

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from netwright import building
@@ -16,7 +18,7 @@ from netwright.data.opening import bootstrapped
 from netwright.nn.ensembling import Ensemble
 from netwright.recipe.schema import Data, Recipe
 from netwright.records import EnsemblePart
-from netwright.training.evaluating import evaluation_mode
+from netwright.training.evaluating import call, evaluation_mode
 from netwright.training.precision import Precision
 
 
@@ -87,6 +89,14 @@ class _Tally:
         if self._objective.task != "regression" and "loss" in metrics:
             found["ambiguity"] = mean["loss"] - metrics["loss"]
         return found
+
+
+def decisions(network: nn.Module, objective: Any, batches: Batches, precision: Precision) -> npt.NDArray[np.int64]:
+    """Class indices (N,) in the order of the batches."""
+    with evaluation_mode(network), torch.inference_mode(), precision.cast():
+        decided = [objective.decide(call(network, batch)) for batch in batches.epoch(0)]
+    found: npt.NDArray[np.int64] = torch.cat(decided).cpu().numpy()
+    return found
 
 
 def out_of_bag(

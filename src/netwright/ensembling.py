@@ -97,10 +97,11 @@ def ensemble(
         if len(several) != 1:
             raise UsageError("--members", f"{len(several)} subjects", "one recipe or data", "netwright ensemble digits")
         _require_members(members)
-        return ensemble_training.trained(
+        run: Run = ensemble_training.trained(
             several[0], members=members or ensemble_training.MEMBERS, bagging=bagging, boosting=boosting,
             weights=weights, changes=changes or {}, name=name, folder=folder, trust=trust, said=said,
         )  # fmt: skip
+        return run
     if changes:
         raise UsageError("--set", ", ".join(changes), "a recipe that is trained with it", "--members 5")
     if isinstance(subjects, Recipe):
@@ -112,7 +113,7 @@ def ensemble(
             raise UsageError("--snapshots", f"{len(opened)} runs", "one whose recipe kept them")
         made, found = "snapshots", _of_snapshots(opened[0], snapshots, trust)
     else:
-        found = [_of_run(run) for run in opened]
+        found = [of_run(run) for run in opened]
     if not weights:
         weights = [1.0] * len(found)
     handed = _Handed(train_data, validation, test)
@@ -163,7 +164,7 @@ def _opened(subject: Any, folder: Path, trust: bool) -> Run:
     return workbench.load(subject, folder=folder, trust=trust)
 
 
-def _of_run(run: Run) -> Member:
+def of_run(run: Run) -> Member:
     """A finished run as a member; what is damaged or unfinished is said with its place."""
     files = run.files
     if not files.current().get("finished"):
@@ -179,7 +180,7 @@ def _of_run(run: Run) -> Member:
 
 
 def _of_snapshots(run: Run, wanted: int | bool, trust: bool) -> list[Member]:
-    whole = _of_run(run)
+    whole = of_run(run)
     kept = cycles.kept(run.files)
     if not kept:
         raise RunError(

@@ -46,6 +46,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "repair": ("netwright.cli.repair:repair", "[SUBJECT] [OPTIONS]"),
     "tune": ("netwright.cli.tune:tune", "[SUBJECT] [--space KEY=RANGE…] [OPTIONS]"),
     "compress": ("netwright.cli.compress:compress", "RUN [PASS]… [OPTIONS]"),
+    "ensemble": ("netwright.cli.ensemble:ensemble", "RUN RUN… [OPTIONS] | RUN --snapshots N | RECIPE --members N"),
     "export": ("netwright.cli.export:export", "RUN TARGET… [OPTIONS]"),
     "bench": ("netwright.cli.bench:bench", "RUN [OPTIONS]"),
     "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
