@@ -34,7 +34,7 @@ import common
 import numpy as np
 
 import netwright
-from netwright import compressing, workbench
+from netwright import compressing, workbench, workshop
 from netwright.errors import NetwrightError
 from netwright.recipe import Recipe, override
 from netwright.training.evaluating import evaluate
@@ -140,7 +140,7 @@ def channels(options: argparse.Namespace, network: str, seed: int, macs: float) 
 def faster(before: Run, after: Run) -> dict[str, list[float] | str]:
     """How many times, in each runtime: several measurements, each of calls in turns."""
     found: dict[str, list[float] | str] = {}
-    with compressing.opened(before, None, None, lambda text: None) as shop:
+    with workshop.opened(before, None, None, lambda text: None) as shop:
         for runtime in RUNTIMES:
             shop.runtime = runtime
             try:
@@ -185,7 +185,7 @@ def peers(options: argparse.Namespace, network: str, seed: int, macs: float) -> 
 
     run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
     ours = compressed(run, f"prune=channels:macs={macs}{options.prune} heal={options.heal}")
-    with compressing.opened(run, None, None, lambda text: None) as shop:
+    with workshop.opened(run, None, None, lambda text: None) as shop:
         theirs = copy.deepcopy(run.network)
         example = shop.context.first_batch().inputs[0][:1]
         last = [module for module in theirs.modules() if getattr(module, "out_features", 0) == shop.record.outputs]

@@ -15,7 +15,7 @@ import copy
 import json
 
 import torch
-from common import HERE, mnist
+from common import HERE, mnist, rounded
 from torch import nn
 from torch.nn import functional as F
 
@@ -85,13 +85,13 @@ def main() -> None:
                     "time": ratios[len(ratios) // 2], "accuracy": [before, accuracy(changed, tx, ty)],
                 }  # fmt: skip
                 rows.append(row)
+                (HERE / "results" / "lowrank.json").write_text(json.dumps(rounded(rows), indent=1) + "\n")
                 slower = " slower than before" * (row["time"] > 1)
                 print(
                     f"{name} {family:6} {share:4} {row['ranks']!s:16} error {row['error']:.3f} "
                     f"MACs {row['macs'][1] / row['macs'][0]:.2f} time {row['time']:.2f} "
                     f"accuracy {row['accuracy'][1]:.4f}{slower}", flush=True,
                 )  # fmt: skip
-    (HERE / "results" / "lowrank.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import netwright
-from netwright import compressing, files, runs, workbench
+from netwright import compressing, files, runs, workbench, workshop
 from netwright.cli.main import main
 from netwright.compression import budgets, masks, passes
 from netwright.errors import DataError, RunError, StoppedError, UsageError
@@ -42,7 +42,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressing, "TIMED_SECONDS", 0.05)
+    monkeypatch.setattr(workshop, "TIMED_SECONDS", 0.05)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -102,13 +102,13 @@ def test_the_first_weights_are_drawn_again(tmp_path: Path) -> None:
     """Trained so slowly that nothing moved, the kept weights are the initial ones."""
     still = {"train.optimizer": "sgd", "train.lr": 1e-12, "train.weight_decay": 0.0, "train.average": 0.0}
     slow = workbench.train(override(Recipe(), KEYS | still | {"train.epochs": 1, "seed": 7}), folder=tmp_path)
-    with compressing.opened(slow, None, None, print) as shop:
+    with workshop.opened(slow, None, None, print) as shop:
         assert shop.context.initial is not None
         first = shop.context.initial()
     assert all(torch.allclose(first[name], tensor, atol=1e-7) for name, tensor in slow.network.state_dict().items())
 
 
-def slower(shop: compressing.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
+def slower(shop: workshop.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
     """Planted: whatever comes after takes twice as long."""
     return {
         name: Latency(
@@ -120,8 +120,8 @@ def slower(shop: compressing.Workshop, networks: dict[str, Any]) -> dict[str, La
 
 
 def test_what_is_not_faster_is_taken_back(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressing.Workshop, "latencies", slower)
-    limit = 0.9 * compressing.file_bytes(run.network)
+    monkeypatch.setattr(workshop.Workshop, "latencies", slower)
+    limit = 0.9 * workshop.file_bytes(run.network)
     done = compressing.compress(run, "prune=channels:macs=0.5", keep_if_faster=True, max_size=limit, folder=tmp_path)
     assert done.missed  # what was taken back saves nothing
     (step,) = done.steps
@@ -221,11 +221,11 @@ def test_no_pass_takes_epochs_without_end(name: str) -> None:
 def test_a_pass_that_makes_it_larger_and_slower_says_so(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def twice(shop: compressing.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
+    def twice(shop: workshop.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
         seen = slower(shop, networks)
         return {name: msgspec.structs.replace(one, low_ms=one.median_ms) for name, one in seen.items()}
 
-    monkeypatch.setattr(compressing.Workshop, "latencies", twice)
+    monkeypatch.setattr(workshop.Workshop, "latencies", twice)
     layer = next(name for name, module in run.network.named_modules() if isinstance(module, nn.Linear))
     (step,) = compressing.compress(run, f"lowrank=svd:rank=999,layers={layer}", folder=tmp_path).steps
     assert "more parameters, more MACs, slower than before" in step.note
@@ -233,7 +233,7 @@ def test_a_pass_that_makes_it_larger_and_slower_says_so(
 
 
 def test_a_pass_that_brings_nothing_says_so(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compressing.Workshop, "latencies", slower)
+    monkeypatch.setattr(workshop.Workshop, "latencies", slower)
     done = compressing.compress(run, "prune=weights:share=0.001", folder=tmp_path)
     assert "wins nothing" in done.steps[0].note
     assert done.steps[0].won is False
@@ -241,7 +241,7 @@ def test_a_pass_that_brings_nothing_says_so(run: Run, tmp_path: Path, monkeypatc
 
 
 def test_budgets_are_searched_for_and_met_or_named(run: Run, tmp_path: Path) -> None:
-    size = compressing.file_bytes(run.network)
+    size = workshop.file_bytes(run.network)
     done = compressing.compress(run, max_size=0.6 * size, max_drop=50, heal=1, folder=tmp_path)
     assert done.met
     assert done.steps[-1].file_bytes[1] <= 0.6 * size
@@ -260,7 +260,7 @@ def test_budgets_are_searched_for_and_met_or_named(run: Run, tmp_path: Path) -> 
 
 def test_healing_that_only_harms_leaves_the_network_as_it_came(run: Run, tmp_path: Path) -> None:
     """Planted: a rate at which everything is forgotten. And by keep=last what was trained is what stays."""
-    with compressing.opened(run, None, None, print) as shop:
+    with workshop.opened(run, None, None, print) as shop:
         healing = shop.context.training
         assert isinstance(healing, Healing)
         before = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "studying": {"*"},
     "compressing": {"*"},
     "keeping_compressed": {"*"},
+    "workshop": {"*"},
     "ensembling": {"*"},
     "ensemble_figures": {"*"},
     "ensemble_training": {"*"},

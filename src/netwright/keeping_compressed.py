@@ -25,7 +25,7 @@ from netwright.training import loop as loops
 from netwright.training.state import State
 
 if TYPE_CHECKING:
-    from netwright.compressing import Workshop
+    from netwright.workshop import Workshop
 
 DETAIL = "compression"
 ENDING = "-small"
