@@ -82,6 +82,7 @@ class Contents:
     mistakes: list[ExampleCard] = dataclasses.field(default_factory=list)
     examples: list[ExampleCard] = dataclasses.field(default_factory=list)
     compression: dict[str, Any] | None = None  # the ledger, where it was made of another run
+    ensemble: dict[str, Any] | None = None  # its members and what they bring, where it has any
     problems: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def attempt(self, piece: str, read: Callable[[], Value], otherwise: Value) -> Value:
@@ -139,6 +140,7 @@ def _read_rows(contents: Contents, reader: Reader) -> None:
     contents.findings = contents.attempt("findings", reader.findings, [])
     _read_health(contents, reader)
     contents.compression = contents.attempt("compression", partial(reader.detail, "compression"), None)
+    contents.ensemble = contents.attempt("ensemble", partial(reader.detail, "ensemble"), None)
     raw = {name: contents.attempt(name, partial(reader.detail, name), None) for name in DETAILS}
     if raw["confusion"] is not None:
         contents.confusion = contents.attempt("confusion", lambda: _confusion(raw["confusion"]), None)

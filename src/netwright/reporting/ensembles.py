@@ -96,7 +96,7 @@ def _value(metrics: Mapping[str, float | None], metric: str) -> str:
 def _of_part(part: EnsemblePart, found: EnsembleAccount) -> Sequence[str]:
     told = []
     if part.disagreement is not None:
-        said = f"two members decide otherwise on {formatting.percent(part.disagreement)} of the examples"
+        said = f"two members differ on {formatting.percent(part.disagreement)} of the examples"
         if part.vote is not None:
             said += f"; their votes have {formatting.percent(part.vote)} right"
         if part.ambiguity is not None:

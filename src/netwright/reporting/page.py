@@ -47,7 +47,9 @@ def write_watch_report(path: Path | str, diagnosis: Diagnosis, observations: Obs
     steps = max((series.steps[-1] for _, _, series in observations.series if series.steps), default=0)
     facts = observations.network
     shown = health(diagnosis, observations, {})
-    made = dict.fromkeys(("compression", "learning", "classes", "values", "mistakes", "data", "recipe", "environment"))
+    made = dict.fromkeys(
+        ("ensemble", "compression", "learning", "classes", "values", "mistakes", "data", "recipe", "environment")
+    )
     known = [{"value": formatting.count(steps), "label": "steps seen", "note": ""}]
     if facts is not None:
         known.append({"value": formatting.count(facts.parameters), "label": "parameters", "note": ""})

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from netwright.reporting.contents import Contents
+from netwright.reporting.ensembles import ensemble
 from netwright.reporting.exhibits import data, environment, mistakes, recipe
 from netwright.reporting.heading import findings, head
 from netwright.reporting.health import health
@@ -31,6 +32,7 @@ def sections(contents: Contents) -> Section:
         "head": ("headline", head),
         "health": ("health", _health),
         "findings": ("findings", findings),
+        "ensemble": ("ensemble", ensemble),
         "compression": ("compression", compression),
         "learning": ("learning curves", learning),
         "classes": ("confusion", classes),
@@ -59,8 +61,8 @@ def missing(contents: Contents, made: Section) -> list[Section]:
     lines = [{"piece": piece, "why": why} for piece, why in contents.problems.items()]
     done = contents.summary.state in ("finished", "damaged")
     wanted = {"learning": "learning curves", "mistakes": "mistakes", "data": "examples"}
-    if made["compression"]:
-        del wanted["learning"]  # its healing is in the ledger
+    if made["compression"] or made["ensemble"]:
+        del wanted["learning"]  # its healing is in the ledger, and an ensemble has learned nothing itself
     if contents.task == "classification":
         wanted["classes"] = "confusion"
     if contents.task == "regression":
