@@ -233,6 +233,7 @@ def _stopped(
         shop.said("stopped; keeping the passes that are done (Ctrl-C once more leaves them)")
         subject = _kept(shop, made, tried, folder)
         got = f"Ctrl-C; {done} of {len(steps)} passes are done and kept as {subject}"
+        got += f", what {steps[done].text} had done by then is not" * (done < len(steps))
         rest = [step.text for step in _for_all(steps[:done])] + rest
     elif not steps:
         got = f"Ctrl-C while looking for the share of MACs, {len(tried)} tried; nothing was written"
