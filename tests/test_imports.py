@@ -31,6 +31,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"observations", "probes", "diagnosis", "repair", "runs", "data", "training", "nn", "reporting", "codes"},
     "boxes": BASE,
     "craft": BASE,
+    "classical": BASE,
+    "scaling": BASE | {"comparing"},
     "data": BASE | {"preprocess", "recipe", "files", "observations"},
     "nn": BASE,
     "objectives": BASE | {"recipe"},
@@ -64,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "building": BASE | {"recipe", "preprocess", "data", "nn", "objectives", "optim"},
     "training": BASE | {"files", "recipe", "runs", "preprocess", "data", "nn", "objectives", "optim", "building"},
     "reporting": BASE
-    | {"observations", "diagnosis", "recipe", "runs", "preprocess", "data", "files", "__init__", "codes"},
+    | {"observations", "diagnosis", "recipe", "runs", "preprocess", "data", "files", "__init__", "codes", "scaling"},
     "export": BASE | {"graph", "nn", "preprocess", "files", "environment"},
     "exporting": {"*"},
     "benching": {"*"},
@@ -87,6 +89,8 @@ ALLOWED: dict[str, set[str]] = {
     "generating": BASE | {"preprocess", "data", "training", "workbench"},
     "repairing": {"*"},
     "replicating": {"*"},
+    "curving": {"*"},
+    "regimes": {"*"},
     "sizing": {"*"},
     "workbench": {"*"},
     "adapters": {"*"},
@@ -96,7 +100,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 WITHOUT_TORCH = (
     "errors", "records", "codes", "files", "recipe", "runs", "reporting", "observations", "diagnosis", "diagnosing",
-    "boxes", "tuning", "comparing", "preprocess/records", "preprocess/with_numpy",
+    "boxes", "tuning", "comparing", "scaling", "classical", "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip

@@ -148,7 +148,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
         value = 0.9 + 0.01 * recipe.seed + (0.02 + 0.001 * (recipe.seed % 2)) * (arm.name == "two")
         return Trained({"test": {"accuracy": value}}, 1.5, memory_bytes=1000)
 
-    monkeypatch.setattr(replicating._Shop, "trained", quick)
+    monkeypatch.setattr(replicating.Shop, "trained", quick)
     assert main(["compare", "one.yaml", "two.yaml", "--seeds", "4", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     (row,) = told["differences"]

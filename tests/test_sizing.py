@@ -86,7 +86,7 @@ def test_half_of_the_free_memory_is_the_limit(monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "run").mkdir()
     shop = object.__new__(sizing._Shop)
     shop.folder, shop.trust, shop.recipe = tmp_path, False, override(Recipe(), {"train.device": "cpu"})
-    monkeypatch.setattr(sizing, "_free_bytes", lambda place: 3000)
+    monkeypatch.setattr(sizing, "free_bytes", lambda place: 3000)
     monkeypatch.setattr(shop, "memory", lambda run, size: 1000 + 10 * size)
     assert shop.limit(10_000) == 32
     assert shop.limit(20) == 16

@@ -21,6 +21,7 @@ _HOMES = {
     "bench": "netwright.benching",
     "compare": "netwright.replicating",
     "compress": "netwright.compressing",
+    "curves": "netwright.curving",
     "tune": "netwright.studying",
     "diagnose": "netwright.diagnosing",
     "ensemble": "netwright.ensembling",
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from netwright.adapters.scikit import NetworkClassifier, NetworkRegressor
     from netwright.benching import bench
     from netwright.compressing import compress
+    from netwright.curving import curves
     from netwright.diagnosing import diagnose
     from netwright.ensembling import ensemble
     from netwright.errors import NetwrightError
@@ -67,6 +69,7 @@ __all__ = [
     "boxes",
     "compare",
     "compress",
+    "curves",
     "diagnose",
     "ensemble",
     "export",

@@ -87,7 +87,7 @@ def compare(
     folder = Path(folder)
     require_place(folder)
     compared = arms(named(subjects, folder, changes or {}))
-    shop = _Shop(folder, trust, said, len(compared) * seeds)
+    shop = Shop(folder, trust, said, len(compared) * seeds)
     results: dict[tuple[str, int], Trained] = {}
     try:
         for arm, seed, trained in carry_out(compared, range(seeds), splits, shop.trained):
@@ -148,7 +148,7 @@ def _page_name(compared: Sequence[Arm]) -> str:
 
 
 @dataclasses.dataclass
-class _Shop:
+class Shop:
     """Trains, or finds what was trained; data is read once for all seeds."""
 
     folder: Path
@@ -161,7 +161,7 @@ class _Shop:
 
     def trained(self, arm: Arm, recipe: Recipe) -> Trained:
         key = digest(recipe)
-        material, data = self._material(recipe)
+        material, data = self.material(recipe)
         for path in self._known(key):
             known = self._again(path, data, material)
             if known is not None:
@@ -178,7 +178,7 @@ class _Shop:
         run.files.write_json(FACTS, {"digest": key, "memory_bytes": memory.bytes})
         return _of_run(run, memory.bytes)
 
-    def _material(self, recipe: Recipe) -> tuple[Material, dict[str, Any]]:
+    def material(self, recipe: Recipe) -> tuple[Material, dict[str, Any]]:
         if self._opened is None or self._opened[0] != recipe.data:
             material = open_material(recipe.data)
             self._opened = recipe.data, material, json.loads(json.dumps(sourcing.fingerprint(material), default=str))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from netwright import building, sourcing, workbench
 from netwright.data.examples import Examples
@@ -190,34 +191,14 @@ class _Shop:
         return building.objective(run.recipe, run.files.read_record("preprocess.json", InputFile), self.material)
 
     def noise(self, run: Run) -> float | None:
-        """The noise scale at the run's weights, over training examples without augmentation."""
-        place = building.device(run.recipe)
-        drawn = torch.randperm(len(self.material.parts["train"]), generator=torch.Generator().manual_seed(0))
-        rows = drawn[:LOOKED].numpy()
-        some = dataclasses.replace(self.material, parts={"train": self.material.parts["train"].take(rows)})
-        batches = building.batches(run.recipe, some, "train", place)
-        seen = list(batches.epoch(0))
-        if any(len(batch.inputs) != 1 for batch in seen):
-            raise DataError("--batch-size", "a network of several inputs", "one input", "")
-        objective = self._objective(run)
-        size = min(SMALL, len(rows) // 4)
-        if size < 1:
-            raise DataError("--batch-size", f"{len(rows)} training examples", "at least 4")
-        inputs, targets = torch.cat([b.inputs[0] for b in seen]), torch.cat([b.targets for b in seen])
-        found = noise_scale.measure(run.network.to(place), objective.loss, inputs, targets, size=size)
-        return found.batch
+        return noise_of(run.network, self._objective(run), run.recipe, self.material)
 
     def memory(self, run: Run, size: int) -> int | None:
-        """Bytes of a training step; None where the network does not run without values."""
-        try:
-            shape = input_shape(self.material.preprocess[0])
-            return training_memory(run.network, shape, batch=size).peak
-        except (NetworkError, RuntimeError, TypeError, ValueError):
-            return None
+        return step_memory(run.network, self.material, size)
 
     def limit(self, count: int) -> int:
         """The largest power of two whose step takes at most half of the free memory."""
-        free = _free_bytes(building.device(self.recipe))
+        free = free_bytes(building.device(self.recipe))
         run = Run(next(self.folder.iterdir()), trust=self.trust)
         size, largest = 1, 1 << (count.bit_length() - 1)
         one, two = self.memory(run, 8), self.memory(run, 16)
@@ -257,7 +238,32 @@ class _Shop:
         return trials
 
 
-def _free_bytes(place: torch.device) -> int | None:
+def noise_of(network: nn.Module, objective: Any, recipe: Recipe, material: Examples) -> float | None:
+    """The noise scale in examples at a network's weights, over training examples without augmentation."""
+    place = building.device(recipe)
+    drawn = torch.randperm(len(material.parts["train"]), generator=torch.Generator().manual_seed(0))
+    rows = drawn[:LOOKED].numpy()
+    some = dataclasses.replace(material, parts={"train": material.parts["train"].take(rows)})
+    seen = list(building.batches(recipe, some, "train", place).epoch(0))
+    if any(len(batch.inputs) != 1 for batch in seen):
+        raise DataError("batch size", "a network of several inputs", "one input", "")
+    size = min(SMALL, len(rows) // 4)
+    if size < 1:
+        raise DataError("batch size", f"{len(rows)} training examples", "at least 4")
+    inputs, targets = torch.cat([b.inputs[0] for b in seen]), torch.cat([b.targets for b in seen])
+    return noise_scale.measure(network.to(place), objective.loss, inputs, targets, size=size).batch
+
+
+def step_memory(network: nn.Module, material: Examples, size: int) -> int | None:
+    """Bytes of a training step, by the graph; None where the network does not run without values."""
+    try:
+        return training_memory(network, input_shape(material.preprocess[0]), batch=size).peak
+    except (NetworkError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+def free_bytes(place: torch.device) -> int | None:
+    """Of the device's memory; None where it is not told."""
     if place.type == "cuda":
         return int(torch.cuda.mem_get_info(place)[0])
     with contextlib.suppress(OSError, StopIteration, ValueError):

@@ -52,6 +52,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "report": ("netwright.cli.report:report", "[RUN] [OPTIONS]"),
     "runs": ("netwright.cli.runs:runs", "[OPTIONS]"),
     "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OTHERS]… [--seeds N] [OPTIONS]"),
+    "curves": ("netwright.cli.curves:curves", "[DATA|RECIPE|RUN] [--over WHAT] [OPTIONS]"),
     "explain": ("netwright.cli.explain:explain", "[SUBJECT] [OPTIONS]"),
     "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients [OPTIONS]"),
     "boxes": ("netwright.cli.boxes:boxes", "TRUTH DETECTIONS [OPTIONS]"),

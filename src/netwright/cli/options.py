@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from netwright.runs import DEFAULT_FOLDER
 RECIPE_ENDINGS = (".yaml", ".yml")
 RECIPE = Group("Recipe", sort_key=2)
 OUTPUT = Group("Output", sort_key=3)
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}  # of times on a command line
 
 
 def option(
@@ -157,3 +159,15 @@ def recipe_of(subject: str | None, assignments: list[str] | None, flags: RecipeF
 def explained_takes(key: str) -> str:
     """What a key takes, for a table."""
     return takes(key)
+
+
+def seconds_of(text: str, where: str = "--time") -> float:
+    """``90s``, ``30m``, ``1h30m``, ``0.5h``; a plain number is seconds."""
+    parts = re.findall(r"([0-9.]+)\s*(s|min|m|h|d)?", text)
+    whole = "".join(number + unit for number, unit in parts)
+    try:
+        if not parts or whole != text.replace(" ", ""):
+            raise ValueError(text)
+        return sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
+    except ValueError as error:
+        raise UsageError(where, repr(text), "a time such as 90s, 30m or 1h30m", f"{where} 30m") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,13 +9,11 @@ from cyclopts import Parameter
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of
+from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of, seconds_of
 from netwright.errors import UsageError
 
 if TYPE_CHECKING:
     from netwright.studying import Tuned
-
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 
 
 def tune(
@@ -75,7 +72,7 @@ def tune(
     if resume or show:
         _refuse_changes("--resume" if resume else "--show", subject, set_, flags, space, study)
     said = (lambda text: None) if quiet else printing.note
-    seconds = None if time is None else _seconds(time)
+    seconds = None if time is None else seconds_of(time)
     try:
         from netwright import studying
 
@@ -111,18 +108,6 @@ def _refuse_changes(
         raise UsageError(
             given, f"together with {', '.join(changed)}", "the study as it is", "tune, which begins a new one"
         )
-
-
-def _seconds(text: str) -> float:
-    """``90s``, ``30m``, ``1h30m``, ``0.5h``; a plain number is seconds."""
-    parts = re.findall(r"([0-9.]+)\s*(s|min|m|h|d)?", text)
-    whole = "".join(number + unit for number, unit in parts)
-    try:
-        if not parts or whole != text.replace(" ", ""):
-            raise ValueError(text)
-        return sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
-    except ValueError as error:
-        raise UsageError("--time", repr(text), "a time such as 90s, 30m or 1h30m", "--time 30m") from error
 
 
 def _show(tuned: Tuned) -> None:

@@ -212,11 +212,13 @@ def line_chart(
     log: bool | None = None,
     mark: tuple[float, str] | None = None,
     bands: Sequence[Band] = (),
+    places: Sequence[float] = (),
 ) -> str:
     """Lines over whole-numbered x (epochs or steps).
 
     ``share``: values are shown in percent. ``log``: the vertical axis; None takes it where values span 20-fold.
-    ``mark``: a place on the horizontal axis with its name.
+    ``mark``: a place on the horizontal axis with its name. ``places``: the horizontal axis is logarithmic, with these
+    values at it as far as there is room, and every line has dots but those of a tone that ends in ``plain``.
     """
     drawn = [(line, points) for line in lines if (points := _points(line.xs, line.ys))]
     if not drawn:
@@ -230,12 +232,19 @@ def line_chart(
     margin = math.exp(0.04 * (math.log(max(ys)) - math.log(min(ys)))) if log else 1.0  # a ratio may be too large
     wider = 0 if max(xs) > min(xs) else 1
     x_axis = _Axis(min(xs) - wider, max(xs) + wider, left, WIDTH - RIGHT)
+    if places:
+        xs = [*xs, *places]
+        x_axis = _Axis(min(xs) / (1 + wider), max(xs) * (1 + wider), left, WIDTH - RIGHT, log=True)
     low, high = min(ys), max(ys)
     if log:
         low, high = max(low / margin, sys.float_info.min), min(high * margin, sys.float_info.max)
     y_axis = _Axis(min(ticks[0], low), max(ticks[-1], high), HEIGHT - BOTTOM, TOP, log=log)
     x_ticks = [tick for tick in nice_ticks(min(xs), max(xs), 6, integer=True) if min(xs) <= tick <= max(xs)] or [xs[0]]
-    parts = _frame(x_axis, y_axis, list(zip(x_ticks, tick_texts(x_ticks))), list(zip(ticks, texts)), x_title)
+    x_texts = tick_texts(x_ticks)
+    if places:
+        x_ticks = _with_room(x_axis, places)
+        x_texts = [formatting.short(tick) for tick in x_ticks]
+    parts = _frame(x_axis, y_axis, list(zip(x_ticks, x_texts)), list(zip(ticks, texts)), x_title)
     if mark and min(xs) <= mark[0] <= max(xs):
         heights = [
             y_axis.at(y) for _, points in drawn for x, y in points if abs(x - mark[0]) <= (max(xs) - min(xs)) / 8
@@ -252,12 +261,23 @@ def line_chart(
         places = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
         values = [formatting.percent(y) if share else formatting.number(y) for _, y in points]
         parts.append(tag("path", class_=f"line {line.tone}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)))
-        if len(points) <= DOTS and line.tone in ("train", "validation", "test"):
+        dotted = not line.tone.endswith("plain") if places else line.tone in ("train", "validation", "test")
+        if len(points) <= DOTS and dotted:
             tips = [f"{line.name}, {x_title} {x:g}: {value}" for (x, _), value in zip(points, values)]
             parts.append(_dots(places, tips, f"dots {line.tone}", 2.6 if len(points) > 1 else 4.0))
         rows = [[round(px, 1), round(py, 1), x, value] for (px, py), (x, _), value in zip(places, points, values)]
         readings.append([line.name, line.tone, rows])
     return _svg(parts, label, data_lines=_json([x_title, readings]))
+
+
+def _with_room(axis: _Axis, values: Sequence[float]) -> list[float]:
+    """Those of rising ``values`` whose texts do not meet; the last one is always among them."""
+    kept: list[float] = []
+    for value in reversed(values):
+        room = LETTER * (len(formatting.short(value)) + 1.5)
+        if not kept or axis.at(kept[-1]) - axis.at(value) >= room:
+            kept.append(value)
+    return kept[::-1]
 
 
 def _value_ticks(ys: Sequence[float], *, share: bool, log: bool) -> tuple[list[float], list[str]]:

@@ -9,10 +9,10 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
 
   # Build list of all valid command names (to distinguish from positionals)
-  local all_commands='bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
+  local all_commands='bench boxes check compare completion compress curves diagnose ensemble env explain export init inspect list predict repair report runs train tune watch'
 
   # Detect command path by collecting valid command words only
   local -a cmd_path=()
@@ -74,7 +74,7 @@ _netwright() {
           [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
         done
       else
-        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "tune" "compress" "export" "bench" "report" "runs" "compare" "explain" "check" "boxes" "init" "list" "env" "completion")
+        local -a _c=("train" "inspect" "predict" "diagnose" "watch" "repair" "tune" "compress" "ensemble" "export" "bench" "report" "runs" "compare" "curves" "explain" "check" "boxes" "init" "list" "env" "completion")
         local _q
         COMPREPLY=()
         for _x in "${_c[@]}"; do
@@ -414,6 +414,141 @@ _netwright() {
             esac
           fi
           ;;
+        "curves")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--over" "--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--sizes" "--seeds" "--time" "--networks-only" "--reach" "--within" "--rates" "--page" "--trust" "--json" "--quiet" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --over)
+                local -a _c=("data" "capacity" "width" "depth" "batch-size")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --task)
+                COMPREPLY=()
+                ;;
+              --target)
+                COMPREPLY=()
+                ;;
+              --validation)
+                COMPREPLY=()
+                ;;
+              --test)
+                COMPREPLY=()
+                ;;
+              --limit)
+                COMPREPLY=()
+                ;;
+              --channels)
+                COMPREPLY=()
+                ;;
+              --size)
+                COMPREPLY=()
+                ;;
+              --network)
+                COMPREPLY=()
+                ;;
+              --loss)
+                local -a _c=("auto" "cross-entropy" "binary-cross-entropy" "squared" "absolute" "huber" "hinge" "focal" "kl" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --epochs)
+                COMPREPLY=()
+                ;;
+              --batch-size)
+                COMPREPLY=()
+                ;;
+              --optimizer)
+                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "adadelta" "rmsprop" "adam" "adamw" "nadam" "radam" "adamax" "rprop" "lbfgs" "cg" "cg-hs" "newton-cg" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --lr)
+                COMPREPLY=()
+                ;;
+              --schedule)
+                local -a _c=("auto" "constant" "step" "exponential" "cosine" "one-cycle" "plateau")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --patience)
+                COMPREPLY=()
+                ;;
+              --precision)
+                COMPREPLY=()
+                ;;
+              --device)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --seed)
+                COMPREPLY=()
+                ;;
+              --name)
+                COMPREPLY=()
+                ;;
+              --set)
+                COMPREPLY=()
+                ;;
+              --sizes)
+                COMPREPLY=()
+                ;;
+              --seeds)
+                COMPREPLY=()
+                ;;
+              --time)
+                COMPREPLY=()
+                ;;
+              --reach)
+                COMPREPLY=()
+                ;;
+              --within)
+                COMPREPLY=()
+                ;;
+              --rates)
+                local -a _c=("auto" "linear" "sqrt" "range-test")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --page)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
         "diagnose")
           if [[ ${cur} == -* ]]; then
             local -a _c=("--fail-on" "--json" "--out" "--help" "-h" "--version")
@@ -435,6 +570,116 @@ _netwright() {
                 for _x in "${_c[@]}"; do
                   [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
                 done
+                ;;
+              --out)
+                COMPREPLY=( $(compgen -f -- "${cur}") )
+                ;;
+              *)
+                COMPREPLY=()
+                ;;
+            esac
+          fi
+          ;;
+        "ensemble")
+          if [[ ${cur} == -* ]]; then
+            local -a _c=("--weights" "--snapshots" "--leaky" "--members" "--bagging" "--boosting" "--task" "--target" "--validation" "--test" "--limit" "--channels" "--size" "--network" "--loss" "--epochs" "--batch-size" "--optimizer" "--lr" "--schedule" "--patience" "--precision" "--device" "--threads" "--seed" "--name" "--set" "--trust" "--json" "--quiet" "--out" "--help" "-h" "--version")
+            local _q
+            COMPREPLY=()
+            for _x in "${_c[@]}"; do
+              [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+            done
+          else
+            local _value_prev="${prev}"
+            if [[ "$_value_prev" == "=" && $COMP_CWORD -ge 2 ]]; then
+              _value_prev="${COMP_WORDS[COMP_CWORD-2]}"
+            fi
+            case "$_value_prev" in
+              --weights)
+                COMPREPLY=()
+                ;;
+              --snapshots)
+                COMPREPLY=()
+                ;;
+              --members)
+                COMPREPLY=()
+                ;;
+              --task)
+                COMPREPLY=()
+                ;;
+              --target)
+                COMPREPLY=()
+                ;;
+              --validation)
+                COMPREPLY=()
+                ;;
+              --test)
+                COMPREPLY=()
+                ;;
+              --limit)
+                COMPREPLY=()
+                ;;
+              --channels)
+                COMPREPLY=()
+                ;;
+              --size)
+                COMPREPLY=()
+                ;;
+              --network)
+                COMPREPLY=()
+                ;;
+              --loss)
+                local -a _c=("auto" "cross-entropy" "binary-cross-entropy" "squared" "absolute" "huber" "hinge" "focal" "kl" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --epochs)
+                COMPREPLY=()
+                ;;
+              --batch-size)
+                COMPREPLY=()
+                ;;
+              --optimizer)
+                local -a _c=("auto" "sgd" "momentum" "nesterov" "adagrad" "adadelta" "rmsprop" "adam" "adamw" "nadam" "radam" "adamax" "rprop" "lbfgs" "cg" "cg-hs" "newton-cg" "python")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --lr)
+                COMPREPLY=()
+                ;;
+              --schedule)
+                local -a _c=("auto" "constant" "step" "exponential" "cosine" "one-cycle" "plateau")
+                local _q
+                COMPREPLY=()
+                for _x in "${_c[@]}"; do
+                  [[ "$_x" == "${cur}"* ]] && { printf -v _q '%q' "$_x"; COMPREPLY+=("$_q"); }
+                done
+                ;;
+              --patience)
+                COMPREPLY=()
+                ;;
+              --precision)
+                COMPREPLY=()
+                ;;
+              --device)
+                COMPREPLY=()
+                ;;
+              --threads)
+                COMPREPLY=()
+                ;;
+              --seed)
+                COMPREPLY=()
+                ;;
+              --name)
+                COMPREPLY=()
+                ;;
+              --set)
+                COMPREPLY=()
                 ;;
               --out)
                 COMPREPLY=( $(compgen -f -- "${cur}") )

@@ -5,8 +5,8 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
-    set -l all_commands 'bench boxes check compare completion compress diagnose env explain export init inspect list predict repair report runs train tune watch'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
+    set -l all_commands 'bench boxes check compare completion compress curves diagnose ensemble env explain export init inspect list predict repair report runs train tune watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
     set -e cmd[1]
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --method --metric --name --network --object-size --optimizer --out --outputs --page --passes --patience --precision --prompt --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --smallest --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --workers'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -79,11 +79,13 @@ complete -c netwright -n __fish_use_subcommand -a 'watch' -d 'Run a script of yo
 complete -c netwright -n __fish_use_subcommand -a 'repair' -d 'Say what is wrong with a training, change its recipe, prove it, and train the r…'
 complete -c netwright -n __fish_use_subcommand -a 'tune' -d 'Search for a better recipe, and name a winner only if other seeds agree.'
 complete -c netwright -n __fish_use_subcommand -a 'compress' -d 'Make a run smaller and faster by a chain of passes, and show what each of them …'
+complete -c netwright -n __fish_use_subcommand -a 'ensemble' -d 'Make one run of several: their mean probability, which is often better than the…'
 complete -c netwright -n __fish_use_subcommand -a 'export' -d 'Write a run'\''s network for other runtimes, run each file there, and compare it w…'
 complete -c netwright -n __fish_use_subcommand -a 'bench' -d 'Measure how long a run'\''s network takes in each runtime of this machine.'
 complete -c netwright -n __fish_use_subcommand -a 'report' -d 'Write a run'\''s report and print its path.'
 complete -c netwright -n __fish_use_subcommand -a 'runs' -d 'List the runs in a folder, or delete some.'
 complete -c netwright -n __fish_use_subcommand -a 'compare' -d 'Show what differs between recipes or runs, or train them with the same seeds an…'
+complete -c netwright -n __fish_use_subcommand -a 'curves' -d 'Draw how the error goes with the amount of data or the size of the network, or …'
 complete -c netwright -n __fish_use_subcommand -a 'explain' -d 'Work a layer out, or say what a finding or a part of the craft means.'
 complete -c netwright -n __fish_use_subcommand -a 'check' -d 'Check data and a recipe before anything is trained.'
 complete -c netwright -n __fish_use_subcommand -a 'boxes' -d 'Measure how well boxes were found: average precision and recall.'
@@ -204,6 +206,45 @@ complete -c netwright -n '__fish_netwright_using_command compress' -l trust -d '
 complete -c netwright -n '__fish_netwright_using_command compress' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command compress' -l out -r -F -d 'the folder of runs; runs if left out'
 
+# Options for: curves
+complete -c netwright -n '__fish_netwright_using_command curves' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command curves' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command curves' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command curves' -l over -x -a 'data capacity width depth batch-size' -d 'what grows: data (the default), width, depth, capacity (the first of these two …'
+complete -c netwright -n '__fish_netwright_using_command curves' -l task -r -d 'what is predicted (auto, classification, multi-label, regression)'
+complete -c netwright -n '__fish_netwright_using_command curves' -l target -r -d 'the target column of a table, or several with commas; default: the last'
+complete -c netwright -n '__fish_netwright_using_command curves' -l validation -r -d 'a share of the training part, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command curves' -l test -r -d 'a share of all examples, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command curves' -l limit -r -d 'at most so many training examples (stratified); 0: all'
+complete -c netwright -n '__fish_netwright_using_command curves' -l channels -r -d 'binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv'
+complete -c netwright -n '__fish_netwright_using_command curves' -l size -r -d 'of images: 32 or 32x48 (height x width)'
+complete -c netwright -n '__fish_netwright_using_command curves' -l network -r -d 'a network by name, file.py:Name or package.module:Name'
+complete -c netwright -n '__fish_netwright_using_command curves' -l loss -x -a 'auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python' -d 'what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…'
+complete -c netwright -n '__fish_netwright_using_command curves' -l epochs -r -d 'passes over the training part'
+complete -c netwright -n '__fish_netwright_using_command curves' -l batch-size -r -d 'examples a step (times accumulate)'
+complete -c netwright -n '__fish_netwright_using_command curves' -l optimizer -x -a 'auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python' -d 'how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…'
+complete -c netwright -n '__fish_netwright_using_command curves' -l lr -r -d 'the highest learning rate; range-test: measured at the start (auto, range-test)'
+complete -c netwright -n '__fish_netwright_using_command curves' -l schedule -x -a 'auto constant step exponential cosine one-cycle plateau' -d 'how the learning rate changes (auto, constant, step, exponential, cosine, one-c…'
+complete -c netwright -n '__fish_netwright_using_command curves' -l patience -r -d 'epochs without a better validation before stopping; 0: never'
+complete -c netwright -n '__fish_netwright_using_command curves' -l precision -r -d 'number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)'
+complete -c netwright -n '__fish_netwright_using_command curves' -l device -r -d 'cpu, cuda, cuda:1, mps; auto: a GPU where there is one'
+complete -c netwright -n '__fish_netwright_using_command curves' -l threads -r -d 'of the processor; 0: as many as PyTorch takes'
+complete -c netwright -n '__fish_netwright_using_command curves' -l seed -r -d 'of weights, order, augmentation and dropout'
+complete -c netwright -n '__fish_netwright_using_command curves' -l name -r -d 'of the run; default: the source'\''s'
+complete -c netwright -n '__fish_netwright_using_command curves' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
+complete -c netwright -n '__fish_netwright_using_command curves' -l sizes -r -d 'the amounts, widths, depths or batch sizes, with commas; chosen if left out'
+complete -c netwright -n '__fish_netwright_using_command curves' -l seeds -r -d 'trainings of each size; 3, over capacity 5'
+complete -c netwright -n '__fish_netwright_using_command curves' -l time -r -d 'no training begins that would end later than this'
+complete -c netwright -n '__fish_netwright_using_command curves' -l networks-only -d 'no classical methods beside it'
+complete -c netwright -n '__fish_netwright_using_command curves' -l reach -r -d 'the error that is to be reached: 0.05; 1.5 times what the recipe'\''s own batch si…'
+complete -c netwright -n '__fish_netwright_using_command curves' -l within -r -d 'time that a training has for it; 20s'
+complete -c netwright -n '__fish_netwright_using_command curves' -l rates -x -a 'auto linear sqrt range-test' -d 'how the learning rate follows the batch size: auto (sqrt for Adam and its kin, …'
+complete -c netwright -n '__fish_netwright_using_command curves' -l page -r -F -d 'where the page goes; beside the runs if left out'
+complete -c netwright -n '__fish_netwright_using_command curves' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command curves' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command curves' -l quiet -d 'no progress'
+complete -c netwright -n '__fish_netwright_using_command curves' -l out -r -F -d 'the folder of runs; runs if left out'
+
 # Options for: diagnose
 complete -c netwright -n '__fish_netwright_using_command diagnose' -l help -d 'Display this message and exit.'
 complete -c netwright -n '__fish_netwright_using_command diagnose' -s h -d 'Display this message and exit.'
@@ -211,6 +252,42 @@ complete -c netwright -n '__fish_netwright_using_command diagnose' -l version -d
 complete -c netwright -n '__fish_netwright_using_command diagnose' -l fail-on -x -a 'note warning error' -d 'exit with 3 if a finding is as severe as this: note, warning or error'
 complete -c netwright -n '__fish_netwright_using_command diagnose' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command diagnose' -l out -r -F -d 'the folder of runs; runs if left out'
+
+# Options for: ensemble
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l help -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -s h -d 'Display this message and exit.'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l version -d 'Display application version.'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l weights -r -d 'how much each member counts, joined by commas; all alike if left out'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l snapshots -r -d 'the last so many snapshots of one run whose recipe kept some (train.snapshots)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l leaky -d 'take members that have learned examples which judge the ensemble, and say so'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l members -r -d 'train so many, over seeds; 5'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l bagging -d 'each on a bootstrap sample of the training part'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l boosting -d 'one after another, each on what those before had wrong (SAMME)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l task -r -d 'what is predicted (auto, classification, multi-label, regression)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l target -r -d 'the target column of a table, or several with commas; default: the last'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l validation -r -d 'a share of the training part, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l test -r -d 'a share of all examples, or a file or folder; 0: none'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l limit -r -d 'at most so many training examples (stratified); 0: all'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l channels -r -d 'binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l size -r -d 'of images: 32 or 32x48 (height x width)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l network -r -d 'a network by name, file.py:Name or package.module:Name'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l loss -x -a 'auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python' -d 'what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l epochs -r -d 'passes over the training part'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l batch-size -r -d 'examples a step (times accumulate)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l optimizer -x -a 'auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python' -d 'how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l lr -r -d 'the highest learning rate; range-test: measured at the start (auto, range-test)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l schedule -x -a 'auto constant step exponential cosine one-cycle plateau' -d 'how the learning rate changes (auto, constant, step, exponential, cosine, one-c…'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l patience -r -d 'epochs without a better validation before stopping; 0: never'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l precision -r -d 'number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l device -r -d 'cpu, cuda, cuda:1, mps; auto: a GPU where there is one'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l threads -r -d 'of the processor; 0: as many as PyTorch takes'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l seed -r -d 'of weights, order, augmentation and dropout'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l name -r -d 'of the run; default: the source'\''s'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l set -r -d 'set any recipe key; may be repeated. netwright list keys shows all'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l json -d 'print one JSON document on stdout; all else goes to stderr'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l quiet -d 'no progress; print the run'\''s directory alone'
+complete -c netwright -n '__fish_netwright_using_command ensemble' -l out -r -F -d 'the folder of runs; runs if left out'
 
 # Options for: env
 complete -c netwright -n '__fish_netwright_using_command env' -l help -d 'Display this message and exit.'

@@ -22,11 +22,13 @@ _netwright() {
         'repair:Say what is wrong with a training, change its recipe, prove it, and train the r…'
         'tune:Search for a better recipe, and name a winner only if other seeds agree.'
         'compress:Make a run smaller and faster by a chain of passes, and show what each of them …'
+        'ensemble:Make one run of several\: their mean probability, which is often better than the…'
         'export:Write a run'\''s network for other runtimes, run each file there, and compare it w…'
         'bench:Measure how long a run'\''s network takes in each runtime of this machine.'
         'report:Write a run'\''s report and print its path.'
         'runs:List the runs in a folder, or delete some.'
         'compare:Show what differs between recipes or runs, or train them with the same seeds an…'
+        'curves:Draw how the error goes with the amount of data or the size of the network, or …'
         'explain:Work a layer out, or say what a finding or a part of the craft means.'
         'check:Check data and a recipe before anything is trained.'
         'boxes:Measure how well boxes were found\: average precision and recall.'
@@ -351,6 +353,67 @@ _netwright() {
             '--version[Display application version.]'
 
           ;;
+        ensemble)
+          case ${words[CURRENT]} in
+            --loss=*)
+              compset -P '--loss='
+              compadd -- 'auto' 'cross-entropy' 'binary-cross-entropy' 'squared' 'absolute' 'huber' 'hinge' 'focal' 'kl' 'python'
+              return
+              ;;
+            --optimizer=*)
+              compset -P '--optimizer='
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'adadelta' 'rmsprop' 'adam' 'adamw' 'nadam' 'radam' 'adamax' 'rprop' 'lbfgs' 'cg' 'cg-hs' 'newton-cg' 'python'
+              return
+              ;;
+            --schedule=*)
+              compset -P '--schedule='
+              compadd -- 'auto' 'constant' 'step' 'exponential' 'cosine' 'one-cycle' 'plateau'
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '*:two runs or more; one with --snapshots; a recipe (.yaml) or data with --members' \
+            '*--weights[how much each member counts, joined by commas; all alike if left out]:weights' \
+            '*--snapshots[the last so many snapshots of one run whose recipe kept some (train.snapshots)]:snapshots' \
+            '--leaky[take members that have learned examples which judge the ensemble, and say so]' \
+            '*--members[train so many, over seeds; 5]:members' \
+            '--bagging[each on a bootstrap sample of the training part]' \
+            '--boosting[one after another, each on what those before had wrong (SAMME)]' \
+            '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
+            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
+            '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
+            '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
+            '*--channels[binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv]:channels' \
+            '*--size[of images\: 32 or 32x48 (height x width)]:size' \
+            '*--network[a network by name, file.py\:Name or package.module\:Name]:network' \
+            "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
+            '*--epochs[passes over the training part]:epochs' \
+            '*--batch-size[examples a step (times accumulate)]:batch-size' \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…]:optimizer:(auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python)" \
+            '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
+            "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
+            '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
+            '*--precision[number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)]:precision' \
+            '*--device[cpu, cuda, cuda\:1, mps; auto\: a GPU where there is one]:device' \
+            '*--threads[of the processor; 0\: as many as PyTorch takes]:threads' \
+            '*--seed[of weights, order, augmentation and dropout]:seed' \
+            '*--name[of the run; default\: the source'\''s]:name' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--quiet[no progress; print the run'\''s directory alone]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
         export)
           case ${words[CURRENT]} in
             --inputs=*)
@@ -528,6 +591,85 @@ _netwright() {
             '*--page[where the page goes; beside the runs if left out]:page:_files' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '*--out[the folder of runs; runs if left out]:out:_files' \
+            '--help[Display this message and exit.]' \
+            '-h[Display this message and exit.]' \
+            '--version[Display application version.]'
+
+          ;;
+        curves)
+          case ${words[CURRENT]} in
+            --over=*)
+              compset -P '--over='
+              compadd -- 'data' 'capacity' 'width' 'depth' 'batch-size'
+              return
+              ;;
+            --loss=*)
+              compset -P '--loss='
+              compadd -- 'auto' 'cross-entropy' 'binary-cross-entropy' 'squared' 'absolute' 'huber' 'hinge' 'focal' 'kl' 'python'
+              return
+              ;;
+            --optimizer=*)
+              compset -P '--optimizer='
+              compadd -- 'auto' 'sgd' 'momentum' 'nesterov' 'adagrad' 'adadelta' 'rmsprop' 'adam' 'adamw' 'nadam' 'radam' 'adamax' 'rprop' 'lbfgs' 'cg' 'cg-hs' 'newton-cg' 'python'
+              return
+              ;;
+            --schedule=*)
+              compset -P '--schedule='
+              compadd -- 'auto' 'constant' 'step' 'exponential' 'cosine' 'one-cycle' 'plateau'
+              return
+              ;;
+            --rates=*)
+              compset -P '--rates='
+              compadd -- 'auto' 'linear' 'sqrt' 'range-test'
+              return
+              ;;
+            --page=*)
+              compset -P '--page='
+              _files
+              return
+              ;;
+            --out=*)
+              compset -P '--out='
+              _files
+              return
+              ;;
+          esac
+          _arguments \
+            '1:data (digits, a file, a folder), a recipe (.yaml) or a run' \
+            "*--over[what grows\: data (the default), width, depth, capacity (the first of these two …]:over:(data capacity width depth batch-size)" \
+            '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
+            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
+            '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
+            '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
+            '*--channels[binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv]:channels' \
+            '*--size[of images\: 32 or 32x48 (height x width)]:size' \
+            '*--network[a network by name, file.py\:Name or package.module\:Name]:network' \
+            "*--loss[what is made small (auto, cross-entropy, binary-cross-entropy, squared, absolut…]:loss:(auto cross-entropy binary-cross-entropy squared absolute huber hinge focal kl python)" \
+            '*--epochs[passes over the training part]:epochs' \
+            '*--batch-size[examples a step (times accumulate)]:batch-size' \
+            "*--optimizer[how a step follows the gradient (auto, sgd, momentum, nesterov, adagrad, adadel…]:optimizer:(auto sgd momentum nesterov adagrad adadelta rmsprop adam adamw nadam radam adamax rprop lbfgs cg cg-hs newton-cg python)" \
+            '*--lr[the highest learning rate; range-test\: measured at the start (auto, range-test)]:lr' \
+            "*--schedule[how the learning rate changes (auto, constant, step, exponential, cosine, one-c…]:schedule:(auto constant step exponential cosine one-cycle plateau)" \
+            '*--patience[epochs without a better validation before stopping; 0\: never]:patience' \
+            '*--precision[number format of forward and backward; fp16 needs a GPU (fp32, bf16, fp16)]:precision' \
+            '*--device[cpu, cuda, cuda\:1, mps; auto\: a GPU where there is one]:device' \
+            '*--threads[of the processor; 0\: as many as PyTorch takes]:threads' \
+            '*--seed[of weights, order, augmentation and dropout]:seed' \
+            '*--name[of the run; default\: the source'\''s]:name' \
+            '*--set[set any recipe key; may be repeated. netwright list keys shows all]:set' \
+            '*--sizes[the amounts, widths, depths or batch sizes, with commas; chosen if left out]:sizes' \
+            '*--seeds[trainings of each size; 3, over capacity 5]:seeds' \
+            '*--time[no training begins that would end later than this]:time' \
+            '--networks-only[no classical methods beside it]' \
+            '*--reach[the error that is to be reached\: 0.05; 1.5 times what the recipe'\''s own batch si…]:reach' \
+            '*--within[time that a training has for it; 20s]:within' \
+            "*--rates[how the learning rate follows the batch size\: auto (sqrt for Adam and its kin, …]:rates:(auto linear sqrt range-test)" \
+            '*--page[where the page goes; beside the runs if left out]:page:_files' \
+            '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
+            '--json[print one JSON document on stdout; all else goes to stderr]' \
+            '--quiet[no progress]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \

@@ -1,0 +1,1 @@
+"""What learned before deep networks did: features by hand, linear machines, nearest neighbours. No torch."""

@@ -1,0 +1,1 @@
+"""How the error of a network goes with data, capacity and batch size: laws, decompositions, conclusions. No torch."""
