@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netwright.codes import CODES
-from netwright.diagnosis import judging
+from netwright.diagnosis import judging, telling
 from netwright.diagnosis.registry import RULES
 from netwright.observations import Experiment, Observations, Outcome, SeriesStore
 from netwright.observations.experiments import Replay
@@ -276,3 +276,26 @@ def test_what_was_checked_wanted_and_unseen_is_told() -> None:
     second = judging.judge(seen)
     assert [asked.name for asked in second.wanted] == ["less"]
     assert [one.code for one in second.findings] == ["leak", "plateau"]
+
+
+def test_what_was_suspected_and_could_not_be_tried_is_not_ruled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = Experiment(name="rate", worth=1.0)
+
+    def suspects(seen: Observations) -> Iterator[Finding | Experiment]:
+        if "rate" not in seen.outcomes:
+            yield asked
+
+    def rests(seen: Observations) -> Iterator[Finding | Experiment]:
+        yield from ()
+
+    monkeypatch.setattr(judging, "load_rules", lambda: None)
+    monkeypatch.setattr(judging, "RULES", {suspects: ("oscillating-loss",), rests: ("plateau",)})
+    monkeypatch.setattr(judging, "seen", lambda observations: {"steps", "loss", "epochs", "experiments"})
+    tried = judging.judge(Observations(outcomes={"rate": Outcome(experiment=asked)}))
+    untried = judging.judge(Observations(outcomes={"rate": Outcome(experiment=asked, failed="no time was left")}))
+    assert set(tried.checked) == {"oscillating-loss", "plateau"}
+    assert telling.verdict(tried).text.startswith("Healthy: 2 ")
+    assert untried.checked == ("plateau",)
+    assert untried.unchecked == {"oscillating-loss": (telling.UNMADE,)}
+    assert "Healthy" not in telling.verdict(untried).text
+    assert "1 more need" in telling.verdict(untried).text

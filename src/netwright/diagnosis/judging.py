@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import pkgutil
 import warnings
@@ -22,7 +23,8 @@ SEVERITIES = {"error": 0, "warning": 1, "note": 2}
 class Diagnosis(Record, frozen=True, kw_only=True):
     """``findings``: root causes first, each before what follows from it. ``healthy``: nothing at warning or above.
 
-    ``checked``: the codes whose rules had what they need and said nothing; ``unchecked``: what the others lacked.
+    ``checked``: the codes whose rules had what they need and said nothing; ``unchecked``: what the others lacked, be it
+    an experiment that a rule asked for.
     ``silenced``: findings that ``ignore`` names.
     ``wanted``: experiments that would tell more, the most telling first. ``unseen``: what could not be seen, and why.
     """
@@ -67,6 +69,7 @@ def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -
     there = seen(observations)
     needs = {code: entry.needs for code, entry in catalogue.entries().items()}
     lacking = {code: tuple(need for need in needs.get(code, ()) if need not in there) for code in checked}
+    lacking |= {code: (telling.UNMADE,) for code in _unsettled(observations) if lacking.get(code) == ()}
     silenced = [_silenced(finding, ignore[finding.code]) for finding in found if ignore and finding.code in ignore]
     open_findings = [finding for finding in found if not (ignore and finding.code in ignore)]
     return Diagnosis(
@@ -78,6 +81,21 @@ def judge(observations: Observations, ignore: Mapping[str, str] | None = None) -
         wanted=tuple(sorted(wanted.values(), key=lambda experiment: -experiment.worth)),
         unseen={**observations.unseen, **failed},
     )
+
+
+def _unsettled(observations: Observations) -> set[str]:
+    """The codes of rules that asked for an experiment which was not made."""
+    made = {name: outcome for name, outcome in observations.outcomes.items() if not outcome.failed}
+    if len(made) == len(observations.outcomes):
+        return set()
+    before = copy.copy(observations)
+    before.outcomes = made
+    failed: dict[str, str] = {}
+    asking = [
+        codes for rule, codes in RULES.items()
+        if any(isinstance(answer, Experiment) for answer in _answers(rule, before, failed))
+    ]  # fmt: skip
+    return {code for codes in asking for code in codes}
 
 
 def seen(observations: Observations) -> set[str]:

@@ -15,6 +15,7 @@ INDENT = "    "
 LEVELS: tuple[Severity, ...] = ("note", "warning", "error")  # from the mildest on
 SHOWN_CODES = 60
 NOT_TRIED = "not tried"
+UNMADE = "an experiment that was not made"
 
 
 class Line(NamedTuple):
@@ -79,11 +80,19 @@ def verdict(diagnosis: Diagnosis) -> Line:
         more = f", {notes} note{'s' * (notes != 1)}" if notes else ""
         if not diagnosis.checked:
             return Line(f"Nothing was found, and nothing was checked{more}.", "dim")
+        if open_questions := undecided(diagnosis):
+            known = f"{len(diagnosis.checked)} kinds of faults were checked and not found{more}"
+            return Line(f"{known}; {open_questions} more need experiments that were not made.", "dim")
         return Line(f"Healthy: {len(diagnosis.checked)} kinds of faults were checked and not found{more}.", "good")
     counts = [(level, sum(finding.severity == level for finding in alarms)) for level in ("error", "warning")]
     counted = " and ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts if count)
     root = alarms[0]
     return Line(ended(f"{counted}. {title(root)}: {root.where}"), root.severity)
+
+
+def undecided(diagnosis: Diagnosis) -> int:
+    """How many codes were suspected and neither found nor ruled out, for want of an experiment."""
+    return sum(UNMADE in lacks for lacks in diagnosis.unchecked.values())
 
 
 def ended(sentence: str) -> str:

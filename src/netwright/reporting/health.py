@@ -23,7 +23,7 @@ def health(diagnosis: Diagnosis, observations: Observations | None, seconds: dic
     return {
         "lead": _lead(diagnosis, alarms, seconds),
         "sentence": _sentence(diagnosis, root),
-        "tone": root.severity if root else "good" if diagnosis.checked else "note",
+        "tone": root.severity if root else "good" if diagnosis.checked and not telling.undecided(diagnosis) else "note",
         "cause": telling.ended(formatting.clipped(root.cause[:1].upper() + root.cause[1:], CAUSE)) if root else "",
         "maps": drawn,
         "shown": drawn[0]["name"] if drawn else "",
@@ -44,7 +44,7 @@ def _sentence(diagnosis: Diagnosis, root: Finding | None) -> str:
         return telling.ended(f"{telling.title(root)}{where}")
     if not diagnosis.checked:
         return "Nothing was checked."
-    return "Healthy."
+    return "Nothing was found, but not all could be tried." if telling.undecided(diagnosis) else "Healthy."
 
 
 def _lead(diagnosis: Diagnosis, alarms: list[Finding], seconds: dict[str, float]) -> list[str]:
