@@ -92,6 +92,7 @@ ALLOWED: dict[str, set[str]] = {
     "curving": {"*"},
     "regimes": {"*"},
     "sizing": {"*"},
+    "suspecting": {"*"},
     "workbench": {"*"},
     "adapters": {"*"},
     "cli": {"*"},

@@ -34,6 +34,7 @@ _HOMES = {
     "repair": "netwright.repairing",
     "report": "netwright.workbench",
     "resume": "netwright.workbench",
+    "suspects": "netwright.suspecting",
     "train": "netwright.workbench",
     "watch": "netwright.watching",
 }
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from netwright.repairing import repair
     from netwright.replicating import compare
     from netwright.studying import tune
+    from netwright.suspecting import suspects
     from netwright.watching import watch  # type: ignore[no-redef] # a module of this name is in its package
     from netwright.workbench import Run, fit, load, report, resume, train
 
@@ -81,6 +83,7 @@ __all__ = [
     "repair",
     "report",
     "resume",
+    "suspects",
     "train",
     "tune",
     "watch",

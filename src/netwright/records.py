@@ -496,6 +496,42 @@ class EnsembleAccount(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+# ----------------------------------------------------------------------- labels that contradict predictions
+
+
+class Suspect(Record, frozen=True, kw_only=True):
+    """An example whose label contradicts what was predicted out of sample. ``name``: a file, or ``#row`` of an array;
+    ``position``: in its part. ``score``: from 0 to 1, by how much another class leads; 1 is a full contradiction."""
+
+    part: str
+    position: int
+    name: str
+    given: str
+    suggested: str
+    score: float
+    given_probability: float
+    suggested_probability: float
+
+
+class LabelCheck(Record, frozen=True, kw_only=True):
+    """``netwright check --labels``: ``judged`` examples by part; ``folds`` trainings (0: the run judged its held-out
+    parts). ``noise``: the estimated share of wrong labels with the ends of its 95 % interval. ``joint``: examples given
+    one class (row) that are confidently another (column); ``thresholds`` of the classes, None where one was given to
+    nothing. ``suspects``: the most suspicious first, which ``file`` lists and ``page`` shows."""
+
+    subject: str
+    classes: tuple[str, ...]
+    judged: dict[str, int]
+    folds: int
+    noise: tuple[float, float, float]
+    thresholds: tuple[float | None, ...]
+    joint: tuple[tuple[int, ...], ...]
+    suspects: tuple[Suspect, ...]
+    file: str
+    page: str
+    notes: tuple[str, ...] = ()
+
+
 # ----------------------------------------------------------------- networks as they are kept
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from netwright.records import Severity
 
 GRADIENTS = Group("With --gradients", sort_key=1)
+LABELS = Group("With --labels", sort_key=1)
 WRONG = 3  # the exit code where a check finds something
 SHOWN = 20  # tensors in the table: those with the largest errors
 
@@ -65,11 +66,17 @@ def check(
     seed: Annotated[
         int | None, option("of the inputs and of the entries that are drawn; 0", metavar="N", group=GRADIENTS)
     ] = None,
+    labels: Annotated[
+        bool, option("list labels that contradict what is predicted out of sample, as a page too", group=LABELS)
+    ] = False,
+    folds: Annotated[
+        int | None, option("train so many networks, each on the others' parts; 5", metavar="N", group=LABELS)
+    ] = None,
+    quick: Annotated[bool, option("train nothing: a run judges the examples that it held out", group=LABELS)] = False,
+    csv: Annotated[bool, option("print the list as CSV, as data.leave_out reads it", group=LABELS)] = False,
     trust: Trust = False,
     json: Json = False,
-    out: Annotated[
-        Path | None, option(f"the folder of runs; {DEFAULT_FOLDER} if left out", metavar="FOLDER", group=GRADIENTS)
-    ] = None,
+    out: Annotated[Path | None, option(f"the folder of runs; {DEFAULT_FOLDER} if left out", metavar="FOLDER")] = None,
 ) -> int:
     """Check data and a recipe before anything is trained.
 
@@ -82,7 +89,23 @@ def check(
     With --gradients a network's derivatives are checked instead: every parameter and input is moved up and down, a
     sample of entries each, and the change compared with what autograd says. Points without a derivative, as of a ReLU
     at zero, are told apart from errors. Exits with 3 if a gradient is wrong.
+
+    With --labels, of data, a recipe or a run, networks that did not learn an example judge its label (confident
+    learning): which labels are suspicious, what they may be, how many are wrong. Nothing is changed; to train without
+    them, set data.leave_out to the list. Ctrl-C keeps what was judged, and the same command goes on.
     """  # fmt: skip
+    of_labels = {"--folds": folds is not None, "--quick": quick, "--csv": csv}
+    if labels:
+        others = {
+            "--gradients": gradients, "--batch-size": batch_size, "--baseline": baseline, "--locality": locality,
+            "--fail-on": fail_on, "--input": input_, "--entries": entries is not None, "--eval": evaluation,
+            "--seed": seed is not None,
+        }  # fmt: skip
+        _refuse("with --labels", others, f"netwright check {subject or 'SUBJECT'} --labels")
+        from netwright.cli.labels import check_labels
+
+        return check_labels(subject, set_, folds, quick, csv, Path(out or DEFAULT_FOLDER), trust, json)
+    _refuse("without --labels", of_labels, f"netwright check {subject or 'SUBJECT'} --labels")
     of_gradients = {
         "--input": input_, "--entries": entries is not None, "--eval": evaluation, "--seed": seed is not None,
         "--out": out is not None,

@@ -54,7 +54,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("netwright.cli.compare:compare", "FIRST SECOND [OTHERS]… [--seeds N] [OPTIONS]"),
     "curves": ("netwright.cli.curves:curves", "[DATA|RECIPE|RUN] [--over WHAT] [OPTIONS]"),
     "explain": ("netwright.cli.explain:explain", "[SUBJECT] [OPTIONS]"),
-    "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients [OPTIONS]"),
+    "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients | RUN --labels"),
     "boxes": ("netwright.cli.boxes:boxes", "TRUTH DETECTIONS [OPTIONS]"),
     "init": ("netwright.cli.init:init", "[FILE] [OPTIONS]"),
     "list": ("netwright.cli.listing:listing", "WHAT [OPTIONS]"),

@@ -62,6 +62,8 @@ def open_material(options: Data, known: TextInput | None = None) -> Examples | T
         )  # fmt: skip
     if options.task not in ("auto", "classification"):
         raise DataError("data.task", f"{options.task} of a running text", "auto: the next unit is told")
+    if options.leave_out:
+        raise DataError("data.leave_out", "a list for a running text", "examples that can be left out")
     splits: tuple[Split, ...] = ("validation", "test")
     held_out: dict[str, Path] = {
         split: choice for split in splits if isinstance(choice := _choice(options, split), Path)
@@ -115,6 +117,12 @@ def finish(examples: Examples, options: Data, known: TextInput | None = None) ->
         chosen = sample(parts["train"].part_targets(), examples.task, options.limit, seed)
         if len(chosen) < len(parts["train"]):
             parts["train"] = parts["train"].take(chosen)
+    if options.leave_out:
+        from netwright.data import leaving
+
+        listed = resolve(options.leave_out, leaving.KEY)
+        parts["train"], notes = leaving.without(parts["train"], listed, examples.classes)
+        examples = dataclasses.replace(examples, skipped=(*examples.skipped, *notes))
     ordered: dict[str, Part] = {name: parts[name] for name in ("train", "validation", "test") if name in parts}
     if examples.text is not None:
         from netwright.data import texts

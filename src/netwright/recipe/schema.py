@@ -75,6 +75,7 @@ class Data(Section, frozen=True, kw_only=True):
     limit_seed: CountOrZero = 0  # which examples a limit keeps; a smaller limit keeps some of those of a larger one
     bootstrap_seed: CountOrZero = 0  # learn from a sample of the training part, drawn with replacement; 0: from all
     bootstrap_weights: str = ""  # how likely each example is drawn, in a .npy file; default: all alike
+    leave_out: str = ""  # a list (CSV) of training examples that are left out, as check --labels writes it
     channels: str = "auto"  # binary, grey, rgb, yuv, hsv, hsl, or several as rgb+hsv
     size: str | int = "auto"  # of images: 32 or 32x48 (height x width)
     fit: Literal["squash", "crop", "pad"] = "squash"  # how pictures of another shape become that size

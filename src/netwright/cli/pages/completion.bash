@@ -9,7 +9,7 @@ _netwright() {
   prev="${COMP_WORDS[COMP_CWORD-1]}"
 
   # Build list of options that take values (to skip their arguments)
-  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
+  local options_with_values='--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --folds --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
 
   # Build list of all valid command names (to distinguish from positionals)
   local all_commands='bench boxes check compare completion compress curves diagnose ensemble env explain export init inspect list predict repair report runs train tune watch'
@@ -182,7 +182,7 @@ _netwright() {
           ;;
         "check")
           if [[ ${cur} == -* ]]; then
-            local -a _c=("--set" "--baseline" "--locality" "--batch-size" "--fail-on" "--gradients" "--input" "--entries" "--eval" "--seed" "--trust" "--json" "--out" "--help" "-h" "--version")
+            local -a _c=("--set" "--baseline" "--locality" "--batch-size" "--fail-on" "--gradients" "--input" "--entries" "--eval" "--seed" "--labels" "--folds" "--quick" "--csv" "--trust" "--json" "--out" "--help" "-h" "--version")
             local _q
             COMPREPLY=()
             for _x in "${_c[@]}"; do
@@ -212,6 +212,9 @@ _netwright() {
                 COMPREPLY=()
                 ;;
               --seed)
+                COMPREPLY=()
+                ;;
+              --folds)
                 COMPREPLY=()
                 ;;
               --out)

@@ -5,7 +5,7 @@
 function __fish_netwright_using_command
     set -l cmd (commandline -opc)
     set -l subcommands
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --folds --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
     set -l all_commands 'bench boxes check compare completion compress curves diagnose ensemble env explain export init inspect list predict repair report runs train tune watch'
     set -l skip_next 0
     # Extract command words (only real subcommand names) from command line
@@ -45,7 +45,7 @@ end
 function __fish_netwright_positional_index
     set -l cmd (commandline -opc)
     set -l path_len $argv[1]
-    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
+    set -l options_with_values '--batch --batch-size --batches --best --budget --channels --classes --delete --depth --device --entries --epochs --examples --explain --fail-on --folds --format --from --heal --html --input --inputs --iou --lang --layer --layers --limit --loss --lr --max-drop --max-latency --max-macs --max-memory --max-params --max-size --members --method --metric --name --network --object-size --optimizer --out --outputs --over --page --passes --patience --precision --prompt --rates --reach --resume --runtime --runtimes --sample --sampler --schedule --seconds --seed --seeds --set --show --size --sizes --smallest --snapshots --sort --source --space --state --storage --study --target --task --temperature --tensorboard --test --threads --time --to --top --trials --validation --weights --within --workers'
     set -l skip_next 0
     set -l consumed_path 0
     set -l count 0
@@ -143,6 +143,10 @@ complete -c netwright -n '__fish_netwright_using_command check' -l input -r -d '
 complete -c netwright -n '__fish_netwright_using_command check' -l entries -r -d 'so many entries of each tensor, drawn at random; 20'
 complete -c netwright -n '__fish_netwright_using_command check' -l eval -d 'in evaluation mode instead of training'
 complete -c netwright -n '__fish_netwright_using_command check' -l seed -r -d 'of the inputs and of the entries that are drawn; 0'
+complete -c netwright -n '__fish_netwright_using_command check' -l labels -d 'list labels that contradict what is predicted out of sample, as a page too'
+complete -c netwright -n '__fish_netwright_using_command check' -l folds -r -d 'train so many networks, each on the others'\'' parts; 5'
+complete -c netwright -n '__fish_netwright_using_command check' -l quick -d 'train nothing: a run judges the examples that it held out'
+complete -c netwright -n '__fish_netwright_using_command check' -l csv -d 'print the list as CSV, as data.leave_out reads it'
 complete -c netwright -n '__fish_netwright_using_command check' -l trust -d 'load a network'\''s Python file although it changed or is another user'\''s'
 complete -c netwright -n '__fish_netwright_using_command check' -l json -d 'print one JSON document on stdout; all else goes to stderr'
 complete -c netwright -n '__fish_netwright_using_command check' -l out -r -F -d 'the folder of runs; runs if left out'

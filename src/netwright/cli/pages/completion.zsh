@@ -718,6 +718,10 @@ _netwright() {
             '*--entries[so many entries of each tensor, drawn at random; 20]:entries' \
             '--eval[in evaluation mode instead of training]' \
             '*--seed[of the inputs and of the entries that are drawn; 0]:seed' \
+            '--labels[list labels that contradict what is predicted out of sample, as a page too]' \
+            '*--folds[train so many networks, each on the others'\'' parts; 5]:folds' \
+            '--quick[train nothing\: a run judges the examples that it held out]' \
+            '--csv[print the list as CSV, as data.leave_out reads it]' \
             '--trust[load a network'\''s Python file although it changed or is another user'\''s]' \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '*--out[the folder of runs; runs if left out]:out:_files' \
