@@ -434,11 +434,13 @@ def _sheet(learned: Array, fitted: Array) -> Array:
 
 
 def _guess(took: dict[int, float], size: int) -> float:
-    """Seconds of a training at ``size``, as its own or the nearest known one tells (it is about linear in the size)."""
+    """Seconds of a training at ``size``, as its own or the nearest known one tells: by the power of the size that the
+    known ones show, or in proportion to it."""
     if not took:
         return 0.0
-    near = min(took, key=lambda known: abs(math.log(known / size)))
-    return took[near] * size / near
+    near, low, high = min(took, key=lambda known: abs(math.log(known / size))), min(took), max(took)
+    power = math.log(took[high] / took[low]) / math.log(high / low) if high > low and took[low] else 1.0
+    return took[near] * (size / near) ** min(max(power, 0.0), 2.0)
 
 
 def _answer(part: Part, material: Examples) -> Array:

@@ -289,7 +289,7 @@ class _Field:
             path.parent.mkdir(parents=True, exist_ok=True)
             files.replace_file(path, json.dumps({"key": key, "trial": known.to_dict(), "lr": self.rate_of[size]}))
         if known.step_ms and size >= self.own:
-            self.speed = max(self.speed or 0.0, 1000 * size / known.step_ms)
+            self.speed = 1000 * size / known.step_ms
         return known
 
     def _kept(self, path: Path, key: str, size: int) -> BatchTrial | None:

@@ -70,7 +70,7 @@ def test_the_curve_ends_at_ten_times_and_agrees_with_the_numbers() -> None:
 def test_too_few_points_say_nothing() -> None:
     whole = planted(0.5, 0.0, 0.01, 0)
     assert "too few points" in fitting.fit({size: whole[size] for size in SIZES[:3]}).said
-    assert "too few points" in fitting.fit({size: whole[50] for size in (50, 60, 70, 80)}).said  # hardly any range
+    assert "too few points" in fitting.fit(dict.fromkeys((50, 60, 70, 80), whole[50])).said  # hardly any range
     assert "too few points" in fitting.fit({}).said
 
 

@@ -86,9 +86,10 @@ def curves(
     numbers = _numbers(sizes)
     from netwright import curving
 
+    usual = 5 if over in ("capacity", "width", "depth") else 3
     found = curving.curves(
-        what, over=over, sizes=numbers, seeds=seeds or (5 if over in ("capacity", "width", "depth") else 3),
-        seconds=whole, classical=not networks_only, changes=changes, folder=out, page=page, trust=trust,
+        what, over=over, sizes=numbers, seeds=usual if seeds is None else seeds, seconds=whole,
+        classical=not networks_only, changes=changes, folder=out, page=page, trust=trust,
         said=(lambda text: None) if quiet else printing.note, **given,
     )  # fmt: skip
     if json:

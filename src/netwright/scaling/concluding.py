@@ -17,7 +17,7 @@ from netwright.scaling.records import BatchPoint, BatchRegimes, CurvePoint, Curv
 TELLS = 0.9  # the ratio of errors above which twice the data hardly pays: a tenth less
 HIGH_TRAIN = 0.5  # of the held-out error that is made on training examples too: a network that cannot fit
 SAME = 0.25  # share of the smaller error within which two learners are told to reach about the same, with one seed
-PAYS = 0.7  # of the steps that the batch size before took: doubling still halves nearly
+PAYS = 0.65  # of the steps by doubling the batch: nearly half; at the noise scale it is 0.75 (McCandlish et al. 2018)
 LEAST_TIME = 0.5  # ratio of seconds that is worth telling
 
 
@@ -95,7 +95,9 @@ def _of_capacity(found: Curves, network: LearnerCurve) -> list[str]:
     if parts is not None:
         varied = parts.variance - parts.helpful
         text = f"At {found.over} {best.size} bias makes {percent(parts.bias)} and variance {percent(varied)} of it"
-        if varied > parts.bias:
+        if (best.train.mean or 0) > HIGH_TRAIN * (best.held_out.mean or 1) > 0.01:
+            told.append(f"{text}; training {found.measure} {percent(best.train.mean)}: it could be trained for longer.")
+        elif varied > parts.bias:
             told.append(f"{text}: more data or regularisation will do more than another size.")
         else:
             told.append(f"{text}: what is left lies in the kind of network, the labels or the inputs, not in chance.")
