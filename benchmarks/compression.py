@@ -157,9 +157,7 @@ def faster(before: Run, after: Run) -> dict[str, list[float] | str]:
 
 def slimming(options: argparse.Namespace, network: str, seed: int) -> Row:
     run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
-    slim = (
-        f"slim={options.strength:g}:epochs={options.gradual or options.epochs},threshold=0,least=0.99"  # cuts nothing
-    )
+    slim = f"slim:epochs={options.gradual or options.epochs},threshold=0,least=0.99"  # cuts nothing
     made = compressed(run, f"{slim} prune=channels:share=0.7,criterion=norm{options.prune} heal={options.heal}")
     first, last = made.steps[0], made.steps[-1]
     return errors(run, made) | {

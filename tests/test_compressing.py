@@ -108,6 +108,16 @@ def test_the_first_weights_are_drawn_again(tmp_path: Path) -> None:
     assert all(torch.allclose(first[name], tensor, atol=1e-7) for name, tensor in slow.network.state_dict().items())
 
 
+def test_a_hook_is_told_the_sum_of_the_rates_that_are_to_come(run: Run) -> None:
+    """Before the first of them; whatever the schedule: here one with a rise and a fall."""
+    with workshop.opened(run, None, None, print) as shop:
+        places: list[Any] = []
+        shop.context.heal(copy.deepcopy(run.network), 2, hook=places.append)
+    assert [place.step for place in places] == list(range(1, places[0].steps + 1))
+    assert len({place.rate for place in places}) > 2
+    assert [place.total for place in places] == pytest.approx([sum(place.rate for place in places)] * len(places))
+
+
 def slower(shop: workshop.Workshop, networks: dict[str, Any]) -> dict[str, Latency]:
     """Planted: whatever comes after takes twice as long."""
     return {
