@@ -63,8 +63,8 @@ def suspects(
 
     ``subject``: a run (trained again as it was) or a recipe. The training part is divided into ``folds``; as many
     networks are trained on all but one of them each, and judge that one and the held-out parts. What was judged is
-    kept, and a training that was stopped goes on, so the same call goes on after Ctrl-C or a kill. ``quick``: nothing is
-    trained; a run judges its own held-out parts. Files lie in the run's directory, or in ``folder/labels``.
+    kept, and a training that was stopped goes on, so the same call goes on after Ctrl-C or a kill. ``quick``: nothing
+    is trained; a run judges its own held-out parts. Files lie in the run's directory, or in ``folder/labels``.
 
     Raises ``UsageError`` for what has no classes, ``StoppedError`` at Ctrl-C, after saving.
     """

@@ -40,7 +40,7 @@ def check_labels(
             "netwright check --labels", f"a run with --set {assignments[0]}", "the run as it is",
             f"netwright check {shlex.quote(str(run / 'recipe.yaml'))} --labels --set {assignments[0]}",
         )  # fmt: skip
-    recipe = recipe_of(subject, assignments, None) if run is None else None
+    judged = recipe_of(subject, assignments, None) if run is None else run
     if quick and run is None:
         raise UsageError(
             "netwright check --labels --quick", f"{subject}, which is no run", "a run that held examples out",
@@ -49,7 +49,7 @@ def check_labels(
     from netwright import suspecting
 
     found = suspecting.suspects(
-        recipe if run is None else run, folds=suspecting.FOLDS if folds is None else folds, quick=quick,
+        judged, folds=suspecting.FOLDS if folds is None else folds, quick=quick,
         folder=folder, trust=trust, said=printing.note,
     )  # fmt: skip
     if json:

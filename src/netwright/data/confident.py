@@ -57,7 +57,8 @@ def learn(labels: Rows, probabilities: Array) -> Confident:
 def _thresholds(labels: Rows, own: Floats, weights: Floats, sizes: Array) -> Floats:
     """The mean probability of each class where it was given; a class that was given nowhere is never reached."""
     sums = np.bincount(labels, weights=weights * own, minlength=len(sizes))
-    return np.where(sizes > 0, sums / np.maximum(sizes, 1e-12), np.inf)  # type: ignore[operator]
+    counted = np.asarray(sizes, np.float64)
+    return np.where(counted > 0, sums / np.maximum(counted, 1e-12), np.inf)
 
 
 def _confident(p: Floats, thresholds: Floats) -> Rows:
@@ -80,8 +81,8 @@ def noise_rate(joint: Array, sizes: Array) -> float:
     joint = np.asarray(joint, np.float64)
     rows = joint.sum(1)
     right = np.where(rows > 0, joint.diagonal() / np.where(rows > 0, rows, 1), 1.0)
-    total = float(np.sum(sizes))
-    return float(np.sum(sizes * (1 - right)) / total) if total else 0.0  # type: ignore[operator]
+    counted = np.asarray(sizes, np.float64)
+    return float(np.sum(counted * (1 - right)) / max(counted.sum(), 1e-12))
 
 
 def _noise(labels: Rows, p: Floats, own: Floats, suggested: Rows) -> tuple[float, float, float]:
@@ -98,7 +99,7 @@ def _noise(labels: Rows, p: Floats, own: Floats, suggested: Rows) -> tuple[float
         again = _confident(p, _thresholds(labels, own, weights, drawn))
         found.append(noise_rate(_joint(labels, again, classes, weights), drawn))
     low, high = np.percentile(found, COVER)
-    none = 1 - (1 - COVER[1] / 100) ** (1 / max(1, np.count_nonzero(suggested >= 0)))  # of so many none was wrong
+    none = 1 - (1 - COVER[1] / 100) ** (1 / max(1, int(np.sum(suggested >= 0))))  # where of so many none was wrong
     return noise_rate(_joint(labels, suggested, classes), sizes), float(low), max(float(high), float(none))
 
 
