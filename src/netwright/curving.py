@@ -47,7 +47,7 @@ SHARE = 2  # of capacity: each training sees another one in so many of the examp
 SAID_FILE = "said.npz"  # in a run's directory
 KEPT = "curves"  # in the folder of runs
 OVER = {"data": "data.limit", "width": "network.width", "depth": "network.depth", "batch-size": "train.batch_size"}
-MOST_FILTERS = 24
+MOST_FILTERS, WIDEST = 16, 1000  # filters that are shown; pixels of their picture
 VERSION = 1  # of what is kept
 
 Array = npt.NDArray[Any]
@@ -141,6 +141,8 @@ class Survey:
         self.over = self._capacity() if over == "capacity" else over
         self.key = OVER[self.over]
         self.notes: list[str] = []
+        if material.window is not None:
+            self.notes.append("Of a series the newest examples are kept: subsets do not differ between seeds.")
         self.reused = 0
 
     # ---- plan
@@ -417,7 +419,7 @@ def filter_fit(network: torch.nn.Module) -> FilterFit | None:
             return FilterFit(
                 layer=name, size=(planes.shape[1], planes.shape[2]), filters=len(planes), fit=float(explained.mean()),
                 random=float(drawn.mean()), random_high=high, beyond=float((explained > high).mean()),
-                picture=cards.picture(_sheet(planes[order], fitted[order])),
+                picture=cards.picture(_sheet(planes[order], fitted[order]), WIDEST),
             )  # fmt: skip
     return None
 

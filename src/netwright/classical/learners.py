@@ -7,6 +7,7 @@ values), and nearest neighbours of the pixels. All else: a linear model, nearest
 from __future__ import annotations
 
 import dataclasses
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -25,6 +26,7 @@ RIDGES = np.logspace(-4, 4, 9)
 CHOSEN_ON = 4000  # training rows at most where a choice is made
 ROUNDS = 60  # of boosting
 NEAR = 1 << 22  # distances at a time
+MOST_SPLIT_ON = 512  # features, above which boosted trees take too long
 LEAST_SIDE = 8  # pixels, below which pictures are numbers
 
 
@@ -53,10 +55,8 @@ def learners(shape: Sequence[int], picture: bool) -> list[Learner]:
             Learner("Gabor + linear SVM", gabor.features, linear),
             Learner("nearest neighbours", flat, neighbours),
         ]
-    return [
-        Learner("linear model", flat, linear), Learner("nearest neighbours", flat, neighbours),
-        Learner("boosted trees", flat, trees),
-    ]  # fmt: skip
+    plain = [Learner("linear model", flat, linear), Learner("nearest neighbours", flat, neighbours)]
+    return [*plain, Learner("boosted trees", flat, trees)] if math.prod(shape) <= MOST_SPLIT_ON else plain
 
 
 def flat(inputs: Array) -> Array:

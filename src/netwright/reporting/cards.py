@@ -195,8 +195,9 @@ def _cells(columns: tuple[Column, ...], row: Array) -> dict[str, str]:
     return cells
 
 
-def picture(raw: Array) -> str:
-    """A raw picture (H, W), (1, H, W) or (3, H, W) as a small PNG in base64; others than ``uint8`` are stretched."""
+def picture(raw: Array, side: int = PICTURE_SIDE) -> str:
+    """A raw picture (H, W), (1, H, W) or (3, H, W) as a PNG in base64 whose sides are at most ``side``; others than
+    ``uint8`` are stretched."""
     from PIL import Image
 
     if raw.dtype != np.uint8:
@@ -205,7 +206,7 @@ def picture(raw: Array) -> str:
         raw = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
     pixels = raw if raw.ndim == 2 else raw[0] if raw.shape[0] == 1 else raw.transpose(1, 2, 0)
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    image.thumbnail((PICTURE_SIDE, PICTURE_SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     if image.mode == "RGB" and max(image.size) > TRUE_COLOUR_SIDE:
         image = image.quantize(PALETTE, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()

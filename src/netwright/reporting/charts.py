@@ -286,7 +286,7 @@ def _value_ticks(ys: Sequence[float], *, share: bool, log: bool) -> tuple[list[f
         ticks = log_ticks(low, high)
         inside = [tick for tick in ticks if low <= tick <= high]
         ticks = inside if len(inside) > 2 else ticks
-        return ticks, log_texts(ticks)
+        return ticks, percent_texts(ticks) if share else log_texts(ticks)
     ticks = nice_ticks(low, high, 5)
     if not share:
         return ticks, tick_texts(ticks)

@@ -90,7 +90,7 @@ def about(found: Curves | BatchRegimes) -> str:
 def write_page(path: Path | str, found: Curves, name: str) -> Path:
     """One HTML file that needs nothing else."""
     numbers = tuple(range(1, len(columns(found))))
-    lead = [*found.conclusions[1:], "± is half of a 95 % interval over the seeds." if len(found.seeds) > 1 else ""]
+    lead = [*found.conclusions[1:], "± is half of a 95 % interval over the seeds." if len(found.seeds) > 2 else ""]
     sections: list[Section] = [
         {"title": "Errors", "lead": [line for line in lead if line], "columns": columns(found), "rows": rows(found),
          "numbers": numbers, "charts": [_errors(found)]},
@@ -194,21 +194,24 @@ def _decomposed(found: Curves) -> Section:
         parts.append(("helpful variance", "arm3 dashed", [d.helpful for _, d in known]))
     values = found.measure == "unexplained variance"
     title = "Squared loss" if values else "0-1 loss (Domingos 2000)"
-    made = [_parts_chart(title, found, xs, parts)]
+    made = [_parts_chart(title, found, xs, parts, True)]
     if not values and all(d.squared_bias is not None for _, d in known):
         squared: list[tuple[str, str, list[Any]]] = [
             ("squared bias", "arm1", [d.squared_bias for _, d in known]),
             ("variance", "arm2", [d.squared_variance for _, d in known]),
         ]  # fmt: skip
-        made.append(_parts_chart("Squared loss of the probabilities", found, xs, squared))
+        made.append(_parts_chart("Squared loss of the probabilities", found, xs, squared, False))
     lead = ["Each training saw another half of the training part, and other first weights.",
             "Bias is the error of what most of them say; noise in the labels counts as bias."]  # fmt: skip
     return {"title": "Bias and variance", "lead": lead, "columns": (), "rows": [], "numbers": (), "charts": made}
 
 
-def _parts_chart(title: str, found: Curves, xs: list[float], parts: list[tuple[str, str, list[Any]]]) -> Section:
+def _parts_chart(
+    title: str, found: Curves, xs: list[float], parts: list[tuple[str, str, list[Any]]], share: bool
+) -> Section:  # fmt: skip
     lines = [charts.Line(name, xs, values, tone) for name, tone, values in parts]
-    return _chart(title, [(name, tone) for name, tone, _ in parts], lines, TITLES[found.over], xs, log=False)
+    names = [(name, tone) for name, tone, _ in parts]
+    return _chart(title, names, lines, TITLES[found.over], xs, share=share, log=False)
 
 
 def _filters(found: Curves) -> Section:
