@@ -83,12 +83,17 @@ def main() -> None:
         for method, seen in found.items():
             each = np.stack(seen)
             difference = each.mean(1) - plain
-            half = stats.t.ppf(0.975, len(seen) - 1) * difference.std(ddof=1) / len(seen) ** 0.5 if method != "plain" else 0
+            half = (
+                stats.t.ppf(0.975, len(seen) - 1) * difference.std(ddof=1) / len(seen) ** 0.5
+                if method != "plain"
+                else 0
+            )
             row = {
                 "network": name, "method": method, "seeds": len(seen), "macro_recall": round(float(each.mean()), 4),
                 "deviation": round(statistics.stdev(each.mean(1).tolist()), 4),
-                "frequent_three": round(float(each[:, :3].mean()), 4), "rarest_three": round(float(each[:, -3:].mean()), 4),
-                "less_plain": [round(float(v), 4) for v in (difference.mean(), difference.mean() - half, difference.mean() + half)],
+                "frequent_three": round(float(each[:, :3].mean()), 4),
+                "rarest_three": round(float(each[:, -3:].mean()), 4),
+                "less_plain": [round(float(difference.mean() + sign * half), 4) for sign in (0, -1, 1)],
             }  # fmt: skip
             print(json.dumps(row), flush=True)
 
