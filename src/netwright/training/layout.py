@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import platform
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -26,7 +27,9 @@ from netwright.training import randomness
 from netwright.training.evaluating import call
 
 PAIRS = 5
-CLEARLY = 0.97  # channels_last must be faster by more than what repeated measurements differ by (3 %)
+MOST_PAIRS, MOST_SECONDS = 25, 2.0  # where the two are close, so that what a busy machine does meanwhile matters less
+CLEARLY = 0.985  # channels_last must be faster by more than what repeated measurements differ by
+CLOSE = (0.8, 1.1)
 
 
 def cache_folder() -> Path:
@@ -43,7 +46,8 @@ def cache_folder() -> Path:
 def choose(network: nn.Module, objective: Any, batch: Batch, precision: Any) -> dict[str, Any]:
     """``{"layout": ..., "contiguous_ms": ..., "channels_last_ms": ...}`` for training steps on ``batch``.
 
-    Costs a dozen steps on a copy; the network, its gradients and the random state stay as they were.
+    Costs a dozen steps on a copy, up to fifty where the two are close; the network, its gradients and the random state
+    stay as they were.
     """
     if not any(tensor.ndim == 4 for tensor in batch.inputs) or not any(p.ndim == 4 for p in network.parameters()):
         return {"layout": "contiguous", "measured": False}
@@ -75,23 +79,35 @@ def _measure(network: nn.Module, objective: Any, batch: Batch, precision: Any) -
         for name, form in formats.items()
     }
     times: dict[str, list[float]] = {name: [] for name in formats}
-    for turn in range(PAIRS + 1):
-        for name, (candidate, inputs) in candidates.items():
-            started = time.perf_counter()
+    # One thread's own time does not see what else the machine does.
+    alone = batch.inputs[0].device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.thread_time if alone else time.perf_counter
+    began = time.perf_counter()
+    for turn in range(MOST_PAIRS + 1):
+        if turn > PAIRS and (not CLOSE[0] < _ratio(times) < CLOSE[1] or time.perf_counter() - began > MOST_SECONDS):
+            break
+        for name in sorted(candidates, reverse=bool(turn % 2)):
+            candidate, inputs = candidates[name]
+            started = clock()
             with precision.cast():
                 loss = objective.loss(call(candidate, Batch(inputs, batch.targets, names=batch.names)), batch.targets)
             loss.backward()
             if inputs[0].is_cuda:
                 torch.cuda.synchronize()
             if turn:  # the first is a warm-up
-                times[name].append(1000 * (time.perf_counter() - started))
-    best = {name: min(values) for name, values in times.items()}  # the least disturbed turn of each
-    faster = best["channels_last"] < CLEARLY * best["contiguous"]
+                times[name].append(1000 * (clock() - started))
+    faster = _ratio(times) < CLEARLY
     return {
         "layout": "channels_last" if faster else "contiguous",
         "measured": True,
-        **{f"{name}_ms": round(value, 3) for name, value in best.items()},
+        **{f"{name}_ms": round(statistics.median(values), 3) for name, values in times.items()},
     }
+
+
+def _ratio(times: dict[str, list[float]]) -> float:
+    """Of channels_last to contiguous, the median over pairs of turns: what slows one pair slows both."""
+    pairs = zip(times["channels_last"], times["contiguous"], strict=True)
+    return statistics.median(last / max(plain, 1e-9) for last, plain in pairs)
 
 
 def _key(network: nn.Module, batch: Batch, precision: str) -> str:
