@@ -1,8 +1,10 @@
 """Repairing runs and recipes: by what was found in them, into a new run, and nothing where nothing is wrong or wins."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from netwright import repairing, runs, workbench
 from netwright.diagnosis.judging import Diagnosis
@@ -78,3 +80,34 @@ def test_what_a_recipe_can_say_is_a_recipe_that_trains(change: Change, tmp_path:
     keys = wording.recipe_change(change)
     run = workbench.train(override(SMALL, {**keys, "train.epochs": 1, "watch.enabled": False}), folder=tmp_path)
     assert run.metrics["validation"]
+
+
+def test_a_run_that_began_with_weights_keeps_them_on_both_sides(
+    slow: workbench.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copies that remedies are tried on begin with the weights that the training began with, frozen blocks too;
+    what would draw or shape weights anew is not tried; and the repaired run begins with them again."""
+    source = workbench.train(override(SMALL, {"train.epochs": 1, "watch.enabled": False}), folder=tmp_path)
+    begun = override(SMALL, {**SLOW, "network.weights": str(source.directory), "train.freeze": 1})
+    seen = []
+    real = repairing.mending.mend
+
+    def watched(replica: Any, *arguments: Any, allowed: tuple[str, ...], **options: Any) -> Any:
+        seen.append((replica, allowed))
+        return real(replica, *arguments, allowed=allowed, **options)
+
+    monkeypatch.setattr(repairing.mending, "mend", watched)
+    repaired = repairing.repair_recipe(begun, folder=tmp_path, seconds=4, diagnosis=slow.diagnosis)
+    (replica, allowed), *others = seen
+    assert not others
+    start = source.network.state_dict()
+    copied = replica.network.state_dict()
+    assert copied.keys() == start.keys()
+    assert all(torch.equal(copied[name], start[name]) for name in start)
+    assert [parameter.requires_grad for parameter in replica.network.parameters()][:2] == [False, False]
+    assert not set(allowed) & {"initialization", "width", "depth", "norm"}
+    assert "learning-rate" in allowed
+    assert repaired.run is not None  # the rate of 1e-4 was the fault
+    assert repaired.run.recipe.network.weights == str(source.directory)
+    first = next(iter(start))
+    assert torch.equal(repaired.run.network.state_dict()[first], start[first])  # frozen, and the source's

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netwright import building, runs, sourcing, workbench
+from netwright import building, runs, sourcing, starting, workbench
 from netwright.data.examples import Examples
 from netwright.data.opening import open_source
 from netwright.diagnosis.judging import Diagnosis
@@ -28,6 +28,7 @@ from netwright.repair.remodelling import LOSSES
 from netwright.repair.replica import Replica
 from netwright.repair.scoring import kind_of
 from netwright.training import randomness
+from netwright.training.freezing import Freezing
 from netwright.watching import preflight
 from netwright.watching.undisturbed import undisturbed
 
@@ -39,6 +40,8 @@ IN_RECIPES = (
     "learning-rate", "optimizer", "batch-size", "epochs", "weight-decay", "dropout", "clip", "warm-up", "loss",
     "balance-classes", "width", "depth", "standardize-inputs", "activation", "norm", "group-norm", "initialization",
 )  # fmt: skip
+# Those that a network which begins with weights of its own cannot take: they would draw or shape weights anew.
+ANEW = ("initialization", "width", "depth", "norm", "group-norm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,21 +172,29 @@ def repair_recipe(
 
     Only changes that a recipe can say are made; others are told in words by the findings. Copies train without
     augmentation and at a constant rate. Data that come in batches of one's own, or several inputs, are refused.
-    ``diagnosis``: what is known already; ``settled``: the resolved recipe, where it was trained before.
+    A recipe that begins with weights keeps them: every copy begins with them, and no remedy that draws or shapes
+    weights anew is tried. ``diagnosis``: what is known already; ``settled``: the resolved recipe, where it was trained
+    before.
     """
-    material = open_source(recipe.data)
+    begun = starting.open_start(recipe, folder)
+    asked = recipe if begun is None else begun.recipe(recipe)
+    material = open_source(asked.data, begun.inputs.text if begun is not None and begun.inputs is not None else None)
     if not isinstance(material, Examples) or len(material.preprocess) > 1:
         raise DataError("repair", "batches of one's own or several inputs", "examples with one input")
     with randomness.kept():
         known = sourcing.facts(material, None)
-        resolved = settled or defaults.resolve(recipe, known)
+        resolved = settled or defaults.resolve(asked, known)
         resolved = override(resolved, sourcing.decided(resolved, material))
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
         record = workbench._network_record(resolved, material, None)
+        record = record if begun is None else begun.record(record)
         network = workbench._built(record, trust)
-        building.refitted(resolved, record, network)
+        record = building.refitted(resolved, record, network)
         building.initialized(resolved, network, material)
+        if begun is not None:
+            begun.begin(network, record, inputs.classes, inputs.targets)
+        Freezing(network, resolved.train)(0)
         objective = building.objective(resolved, inputs, material, None)
         place = torch.device("cpu")
         train = _gathered(resolved, material, "train", place)
@@ -199,7 +210,8 @@ def repair_recipe(
         if diagnosis is None:
             diagnosis = diagnose(replica, optimizer, network, DIAGNOSIS * seconds)
         left = seconds - (time.thread_time() - began)
-        mended = mending.mend(replica, diagnosis.findings, seconds=left, allowed=IN_RECIPES)
+        allowed = IN_RECIPES if begun is None else tuple(kind for kind in IN_RECIPES if kind not in ANEW)
+        mended = mending.mend(replica, diagnosis.findings, seconds=left, allowed=allowed)
     changed = dict(flat(settled))
     keys: dict[str, Any] = {}
     for part in mended.ledger.changes:
