@@ -311,7 +311,10 @@ def noise(observations: Observations) -> Iterator[Finding | Experiment]:
     audit = observations.data
     if audit is None:
         return
-    remedy = Remedy(code="label-noise", text="look at some examples and their labels: were the rows mixed up?")
+    remedy = Remedy(
+        code="label-noise",
+        text="look at some examples and their labels (netwright check RUN --labels): were the rows mixed up?",
+    )
     conflicts = audit.conflicting / audit.hashed if audit.hashed else 0.0
     if conflicts > CONFLICTS and audit.task == "classification":
         yield Finding(
