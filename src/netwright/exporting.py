@@ -42,6 +42,7 @@ BATCH = 32
 MAX_DROP = 1.0  # percentage points of right labels that a file of lower precision may lose
 MOST_NAMED = 12  # operators in an error
 EXPORTS = "exports"
+SAME = "the network answers every example alike, so that equal outputs prove little: is it trained?"
 HERE = "--to FOLDER"  # where another place is the way out
 KEPT = "export.json"
 
@@ -101,6 +102,8 @@ def export(
     try:
         path = _written(asked, made, beside)
         compared, right = _compared(asked, made, expected, path, real, seconds, run.inputs, max_drop)
+        if len(expected) > 1 and (expected == expected[:1]).all():
+            made.notes.append(SAME)
         result = _result(asked, made, run, beside, path, compared, right, inside)
         _keep(run, made, asked, beside, place / str(asked), path, result)
     finally:

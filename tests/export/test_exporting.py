@@ -144,6 +144,16 @@ def test_int8_ranges_come_from_real_examples_of_the_training_part(run: workbench
         assert scales[each.name.replace("_quantized", "_scale")].dims[0] == each.dims[0]
 
 
+def test_a_network_that_answers_every_example_alike_is_told_of(tmp_path: Path) -> None:
+    """Planted: a last ReLU that is dead. Its file agrees to the last bit, which proves nothing."""
+    made = trained(tmp_path, "mlp", **{"train.epochs": 1})
+    assert exporting.SAME not in exporting.export(made, "onnx", examples=20).notes
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.zero_()
+    assert exporting.SAME in exporting.export(made, "onnx", examples=20).notes
+
+
 def test_a_lost_point_of_accuracy_is_a_gate(run: workbench.Run) -> None:
     with pytest.raises(GateError, match="labels instead of"):
         netwright.export(run, "ncnn-fp16", max_drop=-1.0)
