@@ -23,7 +23,7 @@ from netwright.records import NetworkFile
 from netwright.workbench import Run
 
 KEYS: dict[str, Any] = {
-    "data.limit": 150, "network.name": "mlp", "network.width": 8, "network.dropout": 0.0, "train.epochs": 2,
+    "data.limit": 150, "network.name": "mlp", "network.width": 8, "network.dropout": 0.0, "train.epochs": 1,
     "train.layout": "contiguous", "train.threads": 1, "objective.label_smoothing": 0.0, "watch.enabled": False,
 }  # fmt: skip
 CASES: dict[str, dict[str, Any]] = {
@@ -40,12 +40,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runs")
 
 
+class Trained(dict[str, Run]):
+    """The runs of ``CASES``, each trained when it is asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __missing__(self, name: str) -> Run:
+        recipe = override(Recipe(), KEYS | CASES[name] | {"name": name})
+        self[name] = workbench.train(recipe, folder=self.folder)
+        return self[name]
+
+
 @pytest.fixture(scope="module")
 def members(folder: Path) -> dict[str, Run]:
-    return {
-        name: workbench.train(override(Recipe(), KEYS | changes | {"name": name}), folder=folder)
-        for name, changes in CASES.items()
-    }
+    return Trained(folder)
 
 
 def test_it_says_the_mean_of_what_the_members_say(members: dict[str, Run], folder: Path) -> None:
@@ -152,9 +162,10 @@ def test_it_teaches_and_is_compressed(members: dict[str, Run], folder: Path, mon
 def test_what_is_no_ensemble_is_said(
     names: list[str], options: Any, kind: Any, said: str, members: dict[str, Run], folder: Path
 ) -> None:
+    chosen = [members[name] for name in names]
     before = sorted(folder.iterdir())
     with pytest.raises(kind, match=said):
-        netwright.ensemble([members[name] for name in names], folder=folder, **options)
+        netwright.ensemble(chosen, folder=folder, **options)
     assert sorted(folder.iterdir()) == before
 
 
@@ -186,7 +197,7 @@ def test_unfinished_and_damaged_members_are_named(members: dict[str, Run], folde
     with pytest.raises(RunError, match="not finished"):
         netwright.ensemble([members["one"], broken], folder=folder)
     (broken / "current.json").write_text(json.dumps(current))
-    weights = next(broken.rglob("checkpoints/*/weights.safetensors"))
+    weights = broken / "checkpoints" / current["best"] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(RunError, match="damaged"):
         netwright.ensemble([members["one"], broken], folder=folder)
