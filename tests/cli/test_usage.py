@@ -58,7 +58,7 @@ WRONG = [
     (["compare", "one.yaml"], "requires an argument", "netwright compare --help"),
     (["init", "recipe.txt"], "a name with another ending", "recipe.txt.yaml"),
     (["list", "network"], "'network'", "networks"),
-    (["list"], "requires an argument", "netwright list --help"),
+    (["completion"], "requires an argument", "netwright completion --help"),
     (["completion", "tcsh"], "'tcsh'", ""),
     (["env", "--jso"], "--jso", "--json"),
 ]  # fmt: skip

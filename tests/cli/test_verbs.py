@@ -5,10 +5,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from netwright.cli import listing
 from netwright.nn.zoo import NETWORKS
 from netwright.recipe import Recipe, keys, load, override, schema
 from netwright.recipe.writing import dump
@@ -253,3 +254,11 @@ def test_env(says: Says) -> None:
     said = says("env")
     assert "torch" in said.out
     assert "onnx" in said.out
+
+
+def test_list_alone_lists_what_can_be_listed(says: Says) -> None:
+    """Each thing that it names is taken, and nothing else is."""
+    named = [row["name"] for row in says("list", "--json").document["what"]]
+    assert set(named) == set(get_args(listing.What))
+    for name in named:
+        assert says("list", name, "--json").document[name]

@@ -17,6 +17,22 @@ What = Literal[
     "sources", "losses", "findings", "keys",
 ]  # fmt: skip
 
+WHAT: dict[What, str] = {
+    "networks": "by name, from LeNet-5 to transformers; and how to name one of yours",
+    "layers": "words of the network stack, which builds one from a list",
+    "activations": "for any network: network.activation",
+    "norms": "for any network: network.norm",
+    "initializers": "how first weights are drawn: network.init",
+    "objectives": "losses with their formulas: objective.loss",
+    "optimizers": "train.optimizer",
+    "schedules": "of the learning rate: train.schedule",
+    "regularizers": "what keeps weights small or few",
+    "sources": "formats of data: data.format",
+    "losses": "the same as objectives",
+    "findings": "what the doctor may find",
+    "keys": "of the recipe, with defaults and what they take",
+}
+
 SOURCES = {
     "digits": "1,797 handwritten digits of 8×8 pixels, built in",
     "idx": "a folder with idx files, as MNIST has them, also .gz",
@@ -32,7 +48,7 @@ SOURCES = {
 
 
 def listing(
-    what: Annotated[What, option("what to list", metavar="WHAT")],
+    what: Annotated[What | None, option("what to list; left out: what can be listed", metavar="WHAT")] = None,
     /,
     *,
     json: Json = False,
@@ -43,9 +59,9 @@ def listing(
     """
     if what == "keys":
         return _keys(json)
-    rows = _rows(what)
+    rows: dict[str, str] = {str(name): text for name, text in WHAT.items()} if what is None else _rows(what)
     if json:
-        printing.document({what: [{"name": name, "meaning": meaning} for name, meaning in rows.items()]})
+        printing.document({what or "what": [{"name": name, "meaning": meaning} for name, meaning in rows.items()]})
         return 0
 
     table = printing.table("name", "")

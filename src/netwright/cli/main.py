@@ -57,7 +57,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "check": ("netwright.cli.check:check", "DATA|RECIPE [OPTIONS] | NETWORK --gradients | RUN --labels"),
     "boxes": ("netwright.cli.boxes:boxes", "TRUTH DETECTIONS [OPTIONS]"),
     "init": ("netwright.cli.init:init", "[FILE] [OPTIONS]"),
-    "list": ("netwright.cli.listing:listing", "WHAT [OPTIONS]"),
+    "list": ("netwright.cli.listing:listing", "[WHAT] [OPTIONS]"),
     "env": ("netwright.cli.env:env", "[OPTIONS]"),
     "completion": ("netwright.cli.completion:completion", "SHELL"),
 }

@@ -101,6 +101,15 @@ class Contents:
     def task(self) -> str:
         return self.inputs.task if self.inputs else str(self.recipe.data.task) if self.recipe else ""
 
+    @property
+    def unit(self) -> str:
+        """What a language model tells, a character or a word, where its loss is in plain nats of them; else empty."""
+        text = self.inputs.text if self.inputs else None
+        options = self.recipe.objective if self.recipe else None
+        if text is None or text.length or options is None or options.loss not in ("auto", "cross-entropy"):
+            return ""
+        return "" if options.label_smoothing not in ("auto", 0) or options.class_weights != "none" else text.unit
+
     def rows(self, split: str) -> list[EpochRow]:
         return [row for row in self.epochs if row.split == split]
 

@@ -30,8 +30,10 @@ def head(contents: Contents) -> Section:
     """The sentence and the key numbers."""
     run, sentence = contents.summary, headline(contents)
     part, metrics = sentences.spoken_for(run.metrics)
-    telling = sentences.telling(metrics)
+    telling = "loss" if contents.unit else sentences.telling(metrics)
     number = formatting.metric(telling, metrics.get(telling), 3)
+    if contents.unit and (loss := metrics.get("loss")):
+        number = f"{loss:.3f}"
     return {
         "name": contents.directory.name,
         "state": run.state,
@@ -53,6 +55,7 @@ def headline(contents: Contents) -> str:
         examples=spoken.total if spoken else 0,
         guessing=spoken.guessing if spoken else None,
         target=targets[0] if len(targets) == 1 and contents.task == "regression" else "",
+        unit=contents.unit,
     )
 
 
@@ -77,6 +80,9 @@ def _facts(contents: Contents, part: str, metrics: sentences.Metrics) -> list[Se
     run, spoken = contents.summary, _spoken(contents)
     facts = []
     shown = [name for name in ("accuracy", sentences.telling(metrics), "r2", "mae", "loss") if name in metrics]
+    if contents.unit and metrics.get("loss"):
+        facts += _of_language(metrics["loss"], contents.unit, part)
+        shown = ["accuracy"]
     for name in list(dict.fromkeys(shown))[:3]:
         notes = []
         if name == "accuracy" and spoken and spoken.total:
@@ -98,6 +104,16 @@ def _facts(contents: Contents, part: str, metrics: sentences.Metrics) -> list[Se
         held_out = [count_for(counts, split) for split in SPLITS[1:] if counts.get(split)]
         facts.append(_fact(formatting.count(counts["train"]), "training examples", ", ".join(held_out)))
     return facts
+
+
+def _of_language(loss: float | None, unit: str, part: str) -> list[Section]:
+    """A language model's loss in the three units that people speak of."""
+    nats = 0.0 if loss is None else loss
+    perplexity = formatting.number(math.exp(min(nats, 700.0)), 3)
+    return [
+        _fact(f"{nats:.3f}", f"nats a {unit}, {SPLIT_NAMES[part]}", f"{nats / math.log(2):.3f} bits"),
+        _fact(perplexity, "perplexity", f"as unsure as a choice among so many {unit}s"),
+    ]
 
 
 def wilson(right: int, total: int, deviations: float = 1.96) -> tuple[float, float]:

@@ -18,12 +18,14 @@ LEARNED = 0.5  # share of the way from guessing (of the mean, for values) to all
 
 
 def headline(
-    run: RunSummary, *, epochs: int = 0, examples: int = 0, guessing: float | None = None, target: str = ""
-) -> str:
+    run: RunSummary, *, epochs: int = 0, examples: int = 0, guessing: float | None = None, target: str = "",
+    unit: str = "",
+) -> str:  # fmt: skip
     """``small_resnet learned digits: 98.6 % of the held-out examples are right (validation), in 8 s``.
 
     ``epochs`` planned; ``examples`` held out; ``guessing``: the share that is right when the most frequent class is
-    always said; ``target``: the name of what a regression predicts. "Learned" needs evidence: see ``verdict``.
+    always said; ``target``: the name of what a regression predicts; ``unit``: what a language model tells, a character
+    or a word. "Learned" needs evidence: see ``verdict``.
     """
     network, source = network_name(run.network) or "The network", source_name(run.source) or "its data"
     part, metrics = spoken_for(run.metrics)
@@ -33,7 +35,7 @@ def headline(
     if run.state == "empty" or not metrics:
         done = "has not finished an epoch" if run.state != "finished" else "finished, but left no metrics"
         return f"{network} on {source} {done}"
-    said = quality(part, metrics)
+    said = surprise(part, metrics["loss"], unit) if unit and metrics.get("loss") else quality(part, metrics)
     if run.state in ("running", "interrupted"):
         of = f" of {epochs}" if epochs else ""
         verb = "is still learning" if run.state == "running" else "was stopped while learning"
@@ -75,6 +77,14 @@ def quality(part: str, metrics: Metrics) -> str:
     if name == "mae":
         return f"{whose} values are off by {formatting.metric(name, metrics[name], 3)} on average {note}"
     return f"{formatting.metric_name(name)} {formatting.metric(name, metrics[name], 3)} on the {whose} examples {note}"
+
+
+def surprise(part: str, loss: float | None, unit: str) -> str:
+    """What a language model makes of a text: ``1.543 nats a character (2.226 bits, perplexity 4.68) on …``."""
+    nats = math.nan if loss is None else loss
+    of = "held-out" if part in HELD_OUT else "training"
+    perplexity = formatting.number(math.exp(min(nats, 700.0)), 3)
+    return f"{nats:.3f} nats a {unit} ({nats / math.log(2):.3f} bits, perplexity {perplexity}) on the {of} text"
 
 
 def telling(metrics: Metrics) -> str:

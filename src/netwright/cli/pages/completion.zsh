@@ -775,7 +775,7 @@ _netwright() {
           ;;
         list)
           _arguments \
-            "1:what to list:(networks layers activations norms initializers objectives optimizers schedules regularizers sources losses findings keys)" \
+            "1:what to list; left out\: what can be listed:(networks layers activations norms initializers objectives optimizers schedules regularizers sources losses findings keys)" \
             '--json[print one JSON document on stdout; all else goes to stderr]' \
             '--help[Display this message and exit.]' \
             '-h[Display this message and exit.]' \
