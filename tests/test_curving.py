@@ -172,7 +172,7 @@ def test_wrong_usage_is_told_before_anything_is_trained(
         (["digits", "--over", "time"], "data"), (["digits", "--sizes", "1,x"], "--sizes"),
         (["digits", "--sizes", "100,100"], "different"), (["digits", "--sizes", "99999"], "1294"),
         (["digits", "--seeds", "0"], "--seeds"), (["digits", "--time", "soon"], "--time"),
-        (["digits", "--limit", "100"], "--sizes"), (["digits", "--reach", "0.1"], "--over batch-size"),
+        (["digits", "--limit", "100"], "data.limit=0"), (["digits", "--reach", "0.1"], "--over batch-size"),
         (["book.txt"], "text"), (["nothing.csv"], "nothing.csv"),
         (["digits", "--test", "0", "--validation", "0"], "held-out"),
         (["digits", "--over", "depth", "--network", "lenet5"], "depth"),

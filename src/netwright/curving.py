@@ -132,7 +132,7 @@ class Survey:
         if not self.part:
             raise UsageError("curves", "no held-out examples", "a test or validation part", "--set data.test=0.2")
         if recipe.data.limit and over == "data":
-            raise UsageError("data.limit", str(recipe.data.limit), "the amounts as --sizes", "--sizes 100,200,400")
+            raise UsageError("data.limit", str(recipe.data.limit), "the amounts as --sizes", "--set data.limit=0")
         self.recipe, self.name, self.folder, self.trust, self.said = recipe, name, folder, trust, said
         self.material, self.seconds, self.began = material, seconds, time.monotonic()
         self.examples = len(material.parts["train"])
