@@ -442,7 +442,7 @@ def _guess(took: dict[int, float], size: int) -> float:
         return 0.0
     near, low, high = min(took, key=lambda known: abs(math.log(known / size))), min(took), max(took)
     power = math.log(took[high] / took[low]) / math.log(high / low) if high > low and took[low] else 1.0
-    return took[near] * (size / near) ** min(max(power, 0.0), 2.0)
+    return float(took[near] * (size / near) ** min(max(power, 0.0), 2.0))
 
 
 def _answer(part: Part, material: Examples) -> Array:
