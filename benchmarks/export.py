@@ -71,8 +71,8 @@ def recipes() -> dict[str, dict[str, Any]]:
         "MobileNet v2": cifar
         | {"network.name": "mobilenet_v2", "network.width": 0.25, "network.arguments": {"stem": "small"}},
         # At the usual rate the ReLU behind its last layer dies, and all outputs are 0.
-        "SqueezeNet": cifar
-        | {"network.name": "squeezenet1_1", "network.width": 0.5, "train.lr": 0.001, "train.epochs": 4},
+        "SqueezeNet": mnist
+        | {"network.name": "squeezenet1_1", "network.width": 0.5, "train.lr": 0.0003, "train.epochs": 3},
         "GRU": {
             "data.source": "digits",
             "data.validation": 0.6,

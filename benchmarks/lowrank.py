@@ -65,6 +65,7 @@ def main() -> None:
     before = accuracy(network, tx, ty)
     print(f"accuracy {before:.4f}; layer, family, share: error, MACs of the network, time of the layer, accuracy")
     rows = []
+    context = Context(example=(1, 28, 28))
     for name, families in LAYERS.items():
         place = int(name)
         with torch.inference_mode():
@@ -73,7 +74,7 @@ def main() -> None:
             for share in options.shares:
                 changed = copy.deepcopy(network)
                 step = passes.parse(f"lowrank={family}:parameters={share},layers={name}")[0]
-                facts = step.apply(changed, Context(example=(1, 28, 28))).facts
+                facts = step.apply(changed, context).facts
                 if "layers" not in facts:
                     continue  # no ranks so small
                 with torch.inference_mode():
@@ -81,7 +82,8 @@ def main() -> None:
                     found = timing.times(calls, rounds=options.rounds, seconds=20)
                 ratios = sorted(new / old for old, new in zip(found["old"], found["new"], strict=True))
                 row = {
-                    "layer": name, "family": family, "share": share, **facts["layers"][name], "macs": facts["macs"],
+                    "layer": name, "family": family, "share": share, **facts["layers"][name],
+                    "macs": [context.macs(network), context.macs(changed)],
                     "time": ratios[len(ratios) // 2], "accuracy": [before, accuracy(changed, tx, ty)],
                 }  # fmt: skip
                 rows.append(row)
