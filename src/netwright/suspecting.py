@@ -196,7 +196,8 @@ class _Folds:
             self.said(f"all {self.count} trainings were there")
             return
         each = count(len(self.labels) - -(-len(self.labels) // self.count))
-        text = f"{plural(left, 'training')} on {each} examples each" + (f"; {plural(there, 'was', 'were')} there" if there else "")
+        text = f"{plural(left, 'training')} on {each} examples each"
+        text += f"; {plural(there, 'was', 'were')} there" if there else ""
         if run is not None and run.seconds:
             text += f"; about {duration(left * run.seconds * (self.count - 1) / self.count)}, by what the run took"
         self.said(text)
