@@ -82,9 +82,7 @@ def test_classical_learners_get_the_examples_of_the_network(
     assert kept[0] != kept[4]  # another subset with another seed
 
 
-def test_what_was_trained_and_fitted_is_used_again(
-    drawn: tuple[Path, Curves], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_was_trained_and_fitted_is_used_again(drawn: tuple[Path, Curves], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, found = drawn
     damaged = Path(found.learners[0].points[0].runs[0]) / curving.SAID_FILE
     damaged.write_bytes(damaged.read_bytes()[:100])  # half-written by something else: it is asked again

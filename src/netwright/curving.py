@@ -87,7 +87,7 @@ def curves(
     if any(size < 1 for size in sizes) or len(set(sizes)) < len(sizes):
         raise UsageError("--sizes", ",".join(map(str, sizes)), "different numbers of at least 1", "--sizes 100,200,400")
     files.require_place(folder)
-    (name, recipe), = replicating.named((subject,), folder, changes or {})
+    ((name, recipe),) = replicating.named((subject,), folder, changes or {})
     place = Path(page) if page else folder / KEPT / f"{name}-{over}.html"
     if over == "batch-size":
         from netwright import regimes

@@ -410,4 +410,3 @@ class _Field:
             ratio=None if noise is None else noise / size, trials=tuple(trials),
             left_out=self.why.get(size, "") or ("" if enough else next((t.failed for t in trials if t.failed), "")),
         )  # fmt: skip
-

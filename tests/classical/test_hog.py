@@ -12,7 +12,7 @@ from netwright.classical import hog
 
 def by_hand(picture: np.ndarray, cell: int) -> np.ndarray:
     """Dalal and Triggs with plain loops: every pixel votes for 2 bins × 2 × 2 cells (trilinear interpolation)."""
-    channels, height, width = picture.shape
+    _, height, width = picture.shape
     rows, columns = height // cell, width // cell
     cells = np.zeros((rows, columns, 9))
     for y in range(height):

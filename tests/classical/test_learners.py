@@ -55,6 +55,6 @@ def test_one_class_and_nothing_held_out_are_no_trouble(learner: object) -> None:
 
 
 def test_pictures_get_features_of_pictures_and_small_ones_do_not() -> None:
-    assert [each.name for each in learners.learners((1, 28, 28), True)][0].startswith("HOG")
+    assert next(iter(learners.learners((1, 28, 28), True))).name.startswith("HOG")
     assert not any(each.name.startswith("HOG") for each in learners.learners((1, 4, 4), True))
     assert not any(each.name.startswith("HOG") for each in learners.learners((12,), False))

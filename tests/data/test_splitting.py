@@ -103,7 +103,9 @@ def test_a_smaller_sample_is_a_part_of_a_larger_one(targets, first, second, seed
 def test_no_class_of_a_sample_would_give_its_last_seat_to_another(targets, count, seed):
     """Webster's rule by its min-max property (Balinski and Young 1982): no seat beyond the first that each class has
     by right went to a class while another one had the greater claim to it."""
-    held, sizes = (np.bincount(y, minlength=7) for y in (targets[sample(targets, "classification", count, seed)], targets))
+    held, sizes = (
+        np.bincount(y, minlength=7) for y in (targets[sample(targets, "classification", count, seed)], targets)
+    )
     if count < np.count_nonzero(sizes):
         assert held.max() <= 1
         return

@@ -139,5 +139,3 @@ def test_the_soonest_is_named_and_what_did_not_get_there() -> None:
     assert "90 GB" in told
     nothing = msgspec.structs.replace(found, points=tuple(msgspec.structs.replace(p, seconds=None) for p in lost))
     assert "No batch size reached" in conclude_batches(nothing)[0]
-
-

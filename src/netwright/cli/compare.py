@@ -69,7 +69,8 @@ def compare(
             f"netwright compare {' '.join(subjects)} --seeds 8",
         )  # fmt: skip
     given = {
-        "recipe flags": flags and flags.changes(), "--set": set_, "--metric": metric, "--baseline": baseline, "--smallest": smallest, "--splits": splits,
+        "recipe flags": flags and flags.changes(), "--set": set_, "--metric": metric,
+        "--baseline": baseline, "--smallest": smallest, "--splits": splits,
         "--page": page,
     }  # fmt: skip
     idle = [name for name, value in given.items() if value]

@@ -119,7 +119,7 @@ def _apportion(quotas: np.ndarray, count: int, most: np.ndarray) -> np.ndarray:
     """Whole numbers near ``quotas``, at most ``most``, with the sum ``count`` where that is possible: the largest
     remainders are rounded up, ties going to the larger, then to the earlier group."""
     base = np.floor(quotas + 1e-9).astype(np.int64)
-    wanted = np.minimum(base, most)
+    wanted: np.ndarray = np.minimum(base, most)
     remainders = quotas - base
     by_need = np.lexsort((np.arange(len(quotas)), -quotas, -remainders))
     for position in by_need:

@@ -86,7 +86,8 @@ def _log_mean_exp(logs: Sequence[Tensor], shares: Sequence[float] | Tensor) -> T
 
 
 def _sum(terms: Sequence[Tensor], shares: Sequence[float] | Tensor) -> Tensor:
-    return functools.reduce(torch.add, [share * term for share, term in zip(shares, terms, strict=True)])
+    weighted: list[Tensor] = [share * term for share, term in zip(shares, terms, strict=True)]
+    return functools.reduce(torch.add, weighted)
 
 
 # PyTorch's own of these two become a logarithm of what may be 0 in ncnn; the steps below stay finite in every runtime.

@@ -258,14 +258,14 @@ def line_chart(
             parts.append(tag("path", class_=f"band {band.tone}", d=f"M{outline}Z"))
     readings = []
     for line, points in drawn:
-        places = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
+        drawn_at = [(x_axis.at(x), y_axis.at(y)) for x, y in points]
         values = [formatting.percent(y) if share else formatting.number(y) for _, y in points]
-        parts.append(tag("path", class_=f"line {line.tone}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)))
+        parts.append(tag("path", class_=f"line {line.tone}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn_at)))
         dotted = not line.tone.endswith("plain") if places else line.tone in ("train", "validation", "test")
         if len(points) <= DOTS and dotted:
             tips = [f"{line.name}, {x_title} {x:g}: {value}" for (x, _), value in zip(points, values)]
-            parts.append(_dots(places, tips, f"dots {line.tone}", 2.6 if len(points) > 1 else 4.0))
-        rows = [[round(px, 1), round(py, 1), x, value] for (px, py), (x, _), value in zip(places, points, values)]
+            parts.append(_dots(drawn_at, tips, f"dots {line.tone}", 2.6 if len(points) > 1 else 4.0))
+        rows = [[round(px, 1), round(py, 1), x, value] for (px, py), (x, _), value in zip(drawn_at, points, values)]
         readings.append([line.name, line.tone, rows])
     return _svg(parts, label, data_lines=_json([x_title, readings]))
 

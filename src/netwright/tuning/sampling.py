@@ -147,7 +147,9 @@ def counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The trials that stand for themselves: not what is asked for again, no duplicates."""
     notes = [each.user_attrs for each in trials]
     again = {kept[RETRY_OF] for kept in notes if RETRY_OF in kept}
-    return [each for each, kept in zip(trials, notes, strict=True) if DUPLICATE not in kept and each.number not in again]
+    return [
+        each for each, kept in zip(trials, notes, strict=True) if DUPLICATE not in kept and each.number not in again
+    ]
 
 
 class Memory:

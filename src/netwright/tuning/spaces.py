@@ -287,7 +287,9 @@ def _around(key: str, resolved: Recipe) -> str:
         return f"{key}={','.join(word for word in choices(key) if word != 'auto') or _word(now)}"
     if isinstance(now, int):
         return f"{key}={max(1, now // 2)}..{2 * now}"
-    return f"{key}={now / 10:.3g}..{now * 10:.3g}@log" if now < 0.1 else f"{key}={now / 2:.3g}..{min(2 * now, 0.99):.3g}"
+    if now < 0.1:
+        return f"{key}={now / 10:.3g}..{now * 10:.3g}@log"
+    return f"{key}={now / 2:.3g}..{min(2 * now, 0.99):.3g}"
 
 
 def _word(value: Any) -> str:

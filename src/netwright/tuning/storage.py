@@ -138,7 +138,7 @@ class Storage(RDBStorage):
 @functools.cache
 def _statements() -> list[Any]:
     """The queries of ``Storage._read``, made once: heads of trials, parameters, values, curves, both kinds of notes."""
-    trial = models.TrialModel.__table__.c  # type: ignore[attr-defined] # columns, where the mapper has properties
+    trial = models.TrialModel.__table__.c  # columns, where the mapper has properties
     param, value, seen = models.TrialParamModel, models.TrialValueModel, models.TrialIntermediateValueModel
     wanted = sqlalchemy.or_(
         sqlalchemy.and_(
@@ -219,8 +219,9 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 for _name in (
     "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name",
     "get_study_name_from_id", "get_study_directions", "get_study_user_attrs", "get_study_system_attrs",
-    "get_all_studies", "create_new_trial", "set_trial_param", "_write_parameters", "get_trial_id_from_study_id_trial_number",
-    "set_trial_state_values", "set_trial_intermediate_value", "set_trial_user_attr", "set_trial_system_attr",
+    "get_all_studies", "create_new_trial", "set_trial_param", "_write_parameters",
+    "get_trial_id_from_study_id_trial_number", "set_trial_state_values", "set_trial_intermediate_value",
+    "set_trial_user_attr", "set_trial_system_attr",
     "get_trial", "get_all_trials", "_get_trials", "record_heartbeat", "_get_stale_trial_ids", "get_best_trial",
 ):  # fmt: skip
     if hasattr(Storage, _name):
