@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from netwright.craft.catalogue import FAMILIES, Part, parts
+from netwright.inspecting import inspect
 from netwright.nn.activations import ACTIVATIONS
 from netwright.nn.layers.convolution import LocallyConnected2d, Tiled2d
+from netwright.nn.zoo import PUBLISHED
 from netwright.optim import optimizers, schedules
 from netwright.optim.closures import Evaluation
 from netwright.optim.initializing import initialize
@@ -23,6 +25,7 @@ from netwright.reporting.plots import Curve, cells, lines
 HERE = Path(__file__).resolve().parent
 PICTURES = HERE / "images" / "parts"
 DEPTH, WIDTH = 50, 64
+AT = {"small_resnet1d": ((1, 8000), 10), **dict.fromkeys(("rnn", "lstm", "gru", "transformer"), ((1, 100), 10))}
 LABELS = {
     "formula": "",
     "derivative": "Derivative",
@@ -62,6 +65,10 @@ LEADS = {
     "regularizers": "What keeps weights small, few or sure of little, and what it says about them beforehand. "
     "`train.l1` and "
     "constraints come right after each step; biases and norm scales are free.",
+    "networks": "`network.name`, or `--network`. What does not say otherwise takes `network.width` (of a published network "
+    "a factor of its channels), `network.depth` and `network.dropout` where it has them, and every switch of "
+    "activations, norms and first weights. Sizes are netwright's own counts, at the input of the paper or at what is "
+    "said; `netwright inspect NAME --input CxHxW` counts for yours.",
 }
 
 
@@ -76,8 +83,8 @@ def index() -> str:
 
 HEAD = """# The parts
 
-Every layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has one
-short name: in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
+Every network, layer, activation, norm, optimiser, schedule, objective, regularisation and way to draw first weights has
+one short name: in a recipe, in Python, in lists and here. Written by `docs/write_parts.py` from the catalogue.
 
 ```sh
 netwright list activations
@@ -117,8 +124,21 @@ def page(family: str) -> str:
     return "\n".join([head, *(_entry(part) for part in known.values())])
 
 
+def _size(name: str) -> str:
+    """Parameters and MACs of a network, counted without values."""
+    shape, outputs = AT.get(name, ((3, 32, 32), 10))
+    if name in PUBLISHED:
+        shape, outputs = PUBLISHED[name].input_shape, PUBLISHED[name].outputs
+    totals = inspect(name, shape, outputs=outputs, fields=False).totals
+    size = "×".join(map(str, shape))
+    parameters, macs = totals["parameters"], totals["macs"]
+    return f"{parameters:,} parameters, {macs:,} MACs at {size} with {outputs:,} outputs"
+
+
 def _entry(part: Part) -> str:
     rows = [f"## {part.name}\n", f"**{part.title}.** `{part.formula}`\n"]
+    if part.family == "networks":
+        rows.append(f"- *Size:* {_size(part.name)}")
     if (PICTURES / f"{part.family}-{part.name}.svg").is_file():
         rows.append(f"![{part.name}: {part.title}](images/parts/{part.family}-{part.name}.svg)\n")
     for field, label in LABELS.items():

@@ -14,6 +14,7 @@ from torch import nn  # noqa: F401
 
 from netwright.craft import catalogue
 from netwright.craft.catalogue import FAMILIES, parts
+from netwright.nn.zoo import NETWORKS
 from netwright.nn.zoo.stack import Stack
 from netwright.recipe import from_dict, schema
 from netwright.recipe.reading import parse_assignments
@@ -35,7 +36,8 @@ def writer() -> ModuleType:
 @pytest.mark.parametrize(
     ("family", "names"),
     [("activations", schema.ACTIVATIONS), ("norms", schema.NORMS), ("optimizers", schema.OPTIMIZERS),
-     ("schedules", schema.SCHEDULES), ("initializers", schema.INITIALIZERS), ("objectives", schema.LOSSES)],
+     ("schedules", schema.SCHEDULES), ("initializers", schema.INITIALIZERS), ("objectives", schema.LOSSES),
+     ("networks", tuple(NETWORKS))],
 )  # fmt: skip
 def test_the_catalogue_names_what_a_recipe_takes(family: str, names: tuple[str, ...]) -> None:
     assert tuple(parts(family)) == names
@@ -71,7 +73,7 @@ def test_pages_are_as_they_are_written(family: str, writer: ModuleType) -> None:
     again = "python docs/write_parts.py"
     assert (DOCS / f"{family}.md").read_text(encoding="utf-8") == writer.page(family), again
     assert (DOCS / "parts.md").read_text(encoding="utf-8") == writer.index(), again
-    if family != "regularizers":
+    if family not in ("regularizers", "networks"):
         pictures = {
             path.stem.removeprefix(f"{family}-") for path in (DOCS / "images" / "parts").glob(f"{family}-*.svg")
         }

@@ -82,11 +82,7 @@ def _rows(what: What) -> dict[str, str]:
 
 
 def _networks() -> dict[str, str]:
-    from netwright.nn.zoo import NETWORKS
-
-    rows = {
-        name: (network.__doc__ or "").strip().partition("\n")[0].replace("``", "") for name, network in NETWORKS.items()
-    }
+    rows = {name: f"{part.title}: {part.source}" for name, part in catalogue.parts("networks").items()}
     return rows | {"file.py:Name": "a torch.nn.Module of yours in a file", "package.module:Name": "one in a package"}
 
 

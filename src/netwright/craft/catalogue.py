@@ -14,7 +14,7 @@ TEXTS = Path(__file__).parent / "texts"
 FAMILIES = {
     "layers": "layer", "activations": "activation", "norms": "norm", "optimizers": "optimiser",
     "schedules": "schedule", "initializers": "initial values", "objectives": "objective",
-    "regularizers": "regularisation",
+    "regularizers": "regularisation", "networks": "network",
 }  # fmt: skip
 
 
