@@ -65,8 +65,8 @@ LEADS = {
     "regularizers": "What keeps weights small, few or sure of little, and what it says about them beforehand. "
     "`train.l1` and "
     "constraints come right after each step; biases and norm scales are free.",
-    "networks": "`network.name`, or `--network`. What does not say otherwise takes `network.width` (of a published network "
-    "a factor of its channels), `network.depth` and `network.dropout` where it has them, and every switch of "
+    "networks": "`network.name`, or `--network`. What does not say otherwise takes `network.width` (of a published "
+    "network a factor of its channels), `network.depth` and `network.dropout` where it has them, and every switch of "
     "activations, norms and first weights. Sizes are netwright's own counts, at the input of the paper or at what is "
     "said; `netwright inspect NAME --input CxHxW` counts for yours.",
 }
