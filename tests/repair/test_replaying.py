@@ -135,6 +135,24 @@ def test_a_rest_of_one_example_is_left_out_under_batch_norm() -> None:
     assert replay(replica).score is not None
 
 
+def test_what_is_frozen_on_purpose_rests_in_copies_too() -> None:
+    def make() -> nn.Module:
+        network = nn.Sequential(nn.Linear(2, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 3), nn.BatchNorm1d(3))
+        network.train()
+        network[1].eval().requires_grad_(False)
+        return network
+
+    replica = training(make, spirals(), cross_entropy, lambda p: torch.optim.SGD(p, 0.1), epochs=2)
+    copied = Copy(replica)
+    copied.advance()
+    copied.score()
+    copied.advance(1)
+    frozen, learning = copied.network[1], copied.network[4]
+    assert torch.equal(frozen.running_mean, torch.zeros(16))
+    assert not torch.equal(learning.running_mean, torch.zeros(3))
+    assert learning.num_batches_tracked == copied.steps
+
+
 def test_lbfgs_gets_its_closure_and_a_healthy_training_its_score() -> None:
     replica = training(lambda: mlp(5, 1), waves(), nn.MSELoss(), lambda p: torch.optim.LBFGS(p, 0.5), 400, 10)
     assert (replay(replica).score or 0) > 0.5

@@ -23,6 +23,16 @@ LOSSES_KEPT = 64  # means over equal pieces of the steps
 LOOK_EVERY = 16  # steps between two looks at the clock and at the loss
 
 
+def _resting(network: nn.Module) -> list[nn.Module]:
+    """Frozen on purpose: parts in evaluation mode, none of whose parameters learns, of a network in training mode."""
+    if not network.training:
+        return []
+    return [
+        module for module in network.modules()
+        if not module.training and not any(parameter.requires_grad for parameter in module.parameters())
+    ]  # fmt: skip
+
+
 class Copy:
     """One copy in training: advanced in slices, scored at any time. The global generators are left as they were.
 
@@ -46,6 +56,7 @@ class Copy:
             if replica.initializes is not None:
                 replica.initializes(self.network)
             self._random = randomness.capture()
+        self._resting = _resting(self.network)
         self.optimizer = replica.optimizer(self.network)
         self._rates = [group.get("lr") for group in self.optimizer.param_groups]
         self._batches = self._endless()
@@ -61,6 +72,8 @@ class Copy:
         with randomness.kept(), torch.enable_grad():
             randomness.restore(self._random)
             self.network.train()
+            for module in self._resting:
+                module.eval()
             for number in range(left):
                 if number % LOOK_EVERY == 0 and (time.thread_time() >= deadline or self._is_broken()):
                     break
