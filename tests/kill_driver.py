@@ -64,8 +64,11 @@ def child(work: Callable[[], None]) -> int:
     return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
-def train(folder: Path) -> None:
-    workbench.train(RECIPE, folder=folder)
+UNWATCHED = override(RECIPE, {"watch.enabled": False})
+
+
+def train(folder: Path, recipe: Recipe = RECIPE) -> None:
+    workbench.train(recipe, folder=folder)
 
 
 def resume(folder: Path) -> None:
@@ -156,7 +159,7 @@ def main() -> None:
 
             def work(folder: Path = folder, number: int = number) -> None:
                 counted(number, kill_now if mode == "operations" else starve, log)
-                train(folder)
+                train(folder, RECIPE if mode == "operations" else UNWATCHED)
 
             code = child(work)
             if code in (-signal.SIGKILL, 11, 12):
@@ -179,7 +182,7 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 try:
-                    train(folder)
+                    train(folder, UNWATCHED if number % 2 else RECIPE)  # watched or not, the bits are the same
                 finally:
                     os._exit(0)
             time.sleep(generator.uniform(0.05, 0.95) * length)

@@ -24,11 +24,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 TINY = " --set network.name=mlp --set data.limit=99 --set train.epochs=1"
 SLOW = {
     "netwright train photos/": " --epochs 2",
-    "netwright train digits": " --epochs 2",
+    "netwright train digits": " --epochs 2 --limit 300",
     "netwright compare digits train.lr=0.002 --seeds 8": TINY,
     "netwright check digits --batch-size": TINY,
 }
-BRIEF = " --set watch.confirm=1"  # seconds of experiments after a training
+BRIEF = " --set watch.confirm=0"  # seconds of experiments after a training
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -88,6 +88,8 @@ def curves(
         raise UsageError("--sizes", ",".join(map(str, sizes)), "different numbers of at least 1", "--sizes 100,200,400")
     files.require_place(folder)
     ((name, recipe),) = replicating.named((subject,), folder, changes or {})
+    if page:
+        files.require_place(Path(page).parent)
     place = Path(page) if page else folder / KEPT / f"{name}-{over}.html"
     if over == "batch-size":
         from netwright import regimes

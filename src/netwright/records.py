@@ -517,7 +517,9 @@ class LabelCheck(Record, frozen=True, kw_only=True):
     """``netwright check --labels``: ``judged`` examples by part; ``folds`` trainings (0: the run judged its held-out
     parts). ``noise``: the estimated share of wrong labels with the ends of its 95 % interval. ``joint``: examples given
     one class (row) that are confidently another (column); ``thresholds`` of the classes, None where one was given to
-    nothing. ``suspects``: the most suspicious first, which ``file`` lists and ``page`` shows."""
+    nothing. ``suspects``: the most suspicious first, which ``file`` lists and ``page`` shows. ``agreement``: the share
+    predicted as labelled, ``chance`` that of the most frequent class; where ``judges`` is false the networks know too
+    little, and nothing is listed."""
 
     subject: str
     classes: tuple[str, ...]
@@ -530,6 +532,9 @@ class LabelCheck(Record, frozen=True, kw_only=True):
     file: str
     page: str
     notes: tuple[str, ...] = ()
+    agreement: float = 1.0
+    chance: float = 0.0
+    judges: bool = True
 
 
 # ----------------------------------------------------------------- networks as they are kept

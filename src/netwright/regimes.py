@@ -120,7 +120,9 @@ def regimes(
     notes = list(field.notes)
     if left_out:
         notes.append(f"{formatting.plural(left_out, 'training')} would have ended after --time.")
-    points = tuple(field.point(size, found[size]) for size in chosen)
+    points = tuple(field.point(size, found[size]) for size in chosen if found[size] or field.too_large(size))
+    if not any(found.values()):
+        raise UsageError("--time", f"{seconds:g} s, in which no training ends", f"at least {within:g} s", "--within 5s")
     noises = [trial.noise for trials in found.values() for trial in trials if trial.noise]
     result = BatchRegimes(
         measure="unexplained variance" if field.material.task == "regression" else "error", part=field.part,

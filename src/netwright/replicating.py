@@ -85,7 +85,8 @@ def compare(
     if changes and "seed" in changes:
         raise UsageError("compare: seed", str(changes["seed"]), "seeds from 0 on for every subject", f"seeds={seeds}")
     folder = Path(folder)
-    require_place(folder)
+    for place in (folder, Path(page).parent if page else folder):
+        require_place(place)
     compared = arms(named(subjects, folder, changes or {}))
     shop = Shop(folder, trust, said, len(compared) * seeds)
     results: dict[tuple[str, int], Trained] = {}

@@ -9,6 +9,8 @@ import hashlib
 import io
 import json
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ from netwright.workbench import Run
 FOLDS, MOST_FOLDS = 5, 50
 FOLDER = "labels"  # in the run's directory, or in the folder of runs
 HELD_OUT = ("validation", "test")
+# Of the way from guessing to all labels as given: networks below it know too little to blame the labels.
+LEAST_SKILL = 0.5
 COLUMNS = ("part", "name", "given", "suggested", "score", "given_probability", "suggested_probability")
 
 Said = Callable[[str], None]
@@ -225,7 +229,7 @@ class _Folds:
         """What the network of a fold said of it (``train``) and of the held-out parts."""
         path = self._file(number)
         if path.exists():
-            with contextlib.suppress(OSError, ValueError, KeyError):
+            with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
                 with np.load(path, allow_pickle=False) as kept:
                     said = {name: kept[name] for name in kept.files}
                 if len(said["train"]) == int((self.fold == number).sum()):
@@ -286,10 +290,12 @@ def _concluded(
     given = np.concatenate([each.labels for each in judged])
     p = np.concatenate([each.probabilities for each in judged])
     found = confident.learn(given, p)
+    agreement, chance = float((p.argmax(1) == given).mean()), float(np.bincount(given).max() / len(given))
+    judges = agreement - chance >= LEAST_SKILL * (1 - chance)
     whose = np.repeat(np.arange(len(judged)), [len(each.labels) for each in judged])
     within = np.concatenate([np.arange(len(each.labels)) for each in judged])
     listed = []
-    for at in found.suspects(given).tolist():
+    for at in found.suspects(given).tolist() if judges else ():
         part = judged[whose[at]]
         meant = int(found.suggested[at])
         position = int(part.positions[within[at]])
@@ -301,7 +307,9 @@ def _concluded(
         ))  # fmt: skip
     return LabelCheck(
         subject=name, classes=material.classes, judged={each.part: len(each.labels) for each in judged}, folds=folds,
-        noise=found.noise, thresholds=tuple(float(v) if np.isfinite(v) else None for v in found.thresholds),
+        agreement=agreement, chance=chance, judges=judges,
+        noise=found.noise if judges else (0.0, 0.0, 1.0),
+        thresholds=tuple(float(v) if np.isfinite(v) else None for v in found.thresholds),
         joint=tuple(tuple(int(v) for v in row) for row in found.joint), suspects=tuple(listed),
         file=str(place / "labels.csv"), page=str(place / "labels.html"), notes=notes,
     )  # fmt: skip

@@ -19,7 +19,7 @@ OTHER: dict[str, Any] = {
     "data.size": "32x48", "data.fit": "pad", "data.normalize": False, "data.target": "price",
     "data.types": {"zip": "category"}, "data.header": True, "data.missing": "mean", "data.skip_broken": True,
     "data.sample_rate": 8000, "data.seconds": 1.5, "data.memory_mb": 64, "data.cache": "cache",
-    "data.leave_out": "labels.csv",
+    "data.limit_seed": 2, "data.leave_out": "labels.csv",
     "data.unit": "word", "data.vocabulary": 500, "data.length": 100, "data.horizon": 3, "data.window": 12,
     "network.name": "file.py:Net", "network.width": 32, "network.depth": 3, "network.dropout": 0.5,
     "network.arguments": {"kernel": 5}, "network.activation": "elu", "network.norm": "group",

@@ -84,7 +84,8 @@ def _recipe(
     if subject == "last" or (subject and any((place / "recipe.yaml").is_file() for place in _places(subject, folder))):
         asked = runs.RunDirectory(runs.find(subject, folder)).requested()
         return override(asked, {**parse_assignments(assignments or []), **(flags.changes() if flags else {})})
-    return recipe_of(subject, assignments, flags)
+    recipe = recipe_of(subject, assignments, flags)
+    return override(recipe, {"name": recipe.name or Path(recipe.data.source).stem})
 
 
 def _places(subject: str, folder: Path) -> tuple[Path, Path]:

@@ -59,7 +59,8 @@ def check_labels(
         writer.writerow(suspecting.COLUMNS)
         writer.writerows(suspecting.rows(found))
     else:
-        _show(found, str(run / "request.yaml") if run is not None else subject)
+        more = "".join(f" --set {shlex.quote(one)}" for one in assignments or [])
+        _show(found, shlex.quote(str(run / "request.yaml") if run is not None else subject) + more)
     return 0
 
 
@@ -101,5 +102,5 @@ def _show(found: LabelCheck, again: str) -> None:
         printing.note(text)
     printing.line(f"page: {found.page}   ·   list: {found.file}")
     if any(each.part == "train" for each in found.suspects):
-        words = f"netwright train {shlex.quote(again)} --set data.leave_out={shlex.quote(found.file)}"
+        words = f"netwright train {again} --set data.leave_out={shlex.quote(found.file)}"
         printing.line(f"to train without them:  {words}")

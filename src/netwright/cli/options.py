@@ -168,6 +168,9 @@ def seconds_of(text: str, where: str = "--time") -> float:
     try:
         if not parts or whole != text.replace(" ", ""):
             raise ValueError(text)
-        return sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
+        seconds = sum(float(number) * UNITS[unit or "s"] for number, unit in parts)
+        if not seconds > 0:
+            raise ValueError(text)
+        return seconds
     except ValueError as error:
-        raise UsageError(where, repr(text), "a time such as 90s, 30m or 1h30m", f"{where} 30m") from error
+        raise UsageError(where, repr(text), "a time above 0, such as 90s, 30m or 1h30m", f"{where} 30m") from error

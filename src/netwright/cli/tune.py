@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 from netwright import runs
 from netwright.cli import printing
 from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of, seconds_of
-from netwright.errors import UsageError
+from netwright.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
     from netwright.studying import Tuned
@@ -71,6 +72,14 @@ def tune(
         raise UsageError("--resume", "together with --show", "one of the two")
     if resume or show:
         _refuse_changes("--resume" if resume else "--show", subject, set_, flags, space, study)
+        settled = {"--sampler": sampler != "tpe", "--full": full, "--seeds": seeds != 3, "--best": best != 3}
+        ended = {"--trials": trials is not None, "--time": time is not None, "--workers": workers != 1}
+        idle = [name for name, given in {**settled, **(ended if show else {})}.items() if given]
+        if idle:
+            raise UsageError(
+                "--resume" if resume else "--show", f"together with {', '.join(idle)}", "the study as it was begun",
+                "leave them out",
+            )  # fmt: skip
     said = (lambda text: None) if quiet else printing.note
     seconds = None if time is None else seconds_of(time)
     try:
@@ -86,11 +95,10 @@ def tune(
                 trust=trust, said=said,
             )  # fmt: skip
     except KeyboardInterrupt:
-        again = f"--resume {resume or study or 'last'}"
-        elsewhere = "" if out is None else f" --out {out}"
-        elsewhere += " --storage URL" if storage else ""
-        printing.note(f"Stopped; every finished trial is kept. Go on with:  netwright tune {again}{elsewhere}")
-        return 130
+        again = f"netwright tune --resume {shlex.quote(resume or study or 'last')}"
+        again += "" if out is None else f" --out {shlex.quote(str(out))}"
+        again += " --storage URL" if storage else ""  # it may hold a password
+        raise StoppedError("tune", "Ctrl-C", "every finished trial is kept", again) from None
     if json:
         printing.document(tuned.to_dict())
     else:
@@ -129,6 +137,7 @@ def _show(tuned: Tuned) -> None:
     printing.line()
     if tuned.recipe is not None:
         printing.line(
-            f"winner: {tuned.folder / 'winner.yaml'}   ·   train it: netwright train {tuned.folder / 'winner.yaml'}"
+            f"winner: {tuned.folder / 'winner.yaml'}   ·   "
+            f"train it: netwright train {shlex.quote(str(tuned.folder / 'winner.yaml'))}"
         )
     printing.line(f"report: {tuned.report}")

@@ -142,10 +142,12 @@ def _arm(arm: Arm, first: Arm, seeds: Sequence[int], results: Results) -> ArmRes
             for name, value in metrics.items():
                 values.setdefault(part, {}).setdefault(name, {})[seed] = value
     memory = [one.memory_bytes for one in lived if one.memory_bytes]
+    # A run that was trained for itself may have been watched, which takes time: its seconds tell nothing here.
+    timed = [one.seconds for one in lived if one.memory_bytes or not one.reused]
     return ArmResult(
         name=arm.name, changes=changes_of(arm, first), runs=tuple(one.run for one in known.values()), values=values,
         failed={seed: one.failed for seed, one in known.items() if one.failed},
-        seconds=statistics.median([one.seconds for one in lived]) if lived else None,
+        seconds=statistics.median(timed) if timed else None,
         memory_bytes=int(statistics.median(memory)) if memory else None,
         reused=sum(one.reused for one in known.values()),
     )  # fmt: skip

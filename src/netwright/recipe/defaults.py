@@ -220,8 +220,7 @@ def _check_snapshots(recipe: Recipe) -> None:
     if train.snapshots < 2 or train.snapshots > int(train.epochs):
         raise RecipeError(
             "train.snapshots", f"{train.snapshots} in {train.epochs} epochs",
-            f"from 2 to {train.epochs}: a cycle takes an epoch at least",
-            f"--set train.epochs={max(2, 5 * train.snapshots)}",
+            "2 or more, and an epoch for each at least", f"--set train.epochs={max(2, 5 * train.snapshots)}",
         )  # fmt: skip
     if train.patience:
         raise RecipeError(

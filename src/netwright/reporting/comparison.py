@@ -56,12 +56,15 @@ def headline(found: Comparison) -> str:
     if len(rows) == 1:
         row = rows[0]
         return f"{row.better} is better" if won else WORDS[row.verdict].capitalize()
+    shared = {WORDS[row.verdict] for row in rows if row.verdict != "better"}
     beaten = {name: {_loser(row) for row in won if row.better == name} for name in {row.better for row in won}}
     best = [name for name, losers in beaten.items() if len(losers) == len(found.arms) - 1]
     if best:
         return f"{best[0]} is better than all others"
     told = [f"{row.better} is better than {_loser(row)}" for row in won]
-    return "; ".join(told) if told else "No difference shown"
+    if told:
+        return "; ".join(told)
+    return shared.pop().capitalize() if len(shared) == 1 else "No recipe is shown to be better"
 
 
 def _loser(row: PairedDifference) -> str:

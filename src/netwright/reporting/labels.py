@@ -19,6 +19,8 @@ CAUTION = "A mistake of which the networks are sure counts as a wrong label, so 
 
 def headline(found: LabelCheck) -> str:
     """``23 of 1,797 labels contradict what was predicted``"""
+    if not found.judges:
+        return "The networks know too little to judge these labels"
     wrong, total = len(found.suspects), formatting.count(sum(found.judged.values()))
     if not wrong:
         return f"None of {total} labels contradicts what was predicted"
@@ -27,6 +29,8 @@ def headline(found: LabelCheck) -> str:
 
 def estimate(found: LabelCheck) -> str:
     """The share of wrong labels with its interval."""
+    if not found.judges:
+        return "Train longer, with more examples or another network; nothing is said about the labels."
     rate, low, high = (formatting.percent(value, 2) for value in found.noise)
     return f"Estimated share of wrong labels: {rate} (95 % interval {low} – {high}, over examples). {CAUTION}"
 
@@ -34,13 +38,18 @@ def estimate(found: LabelCheck) -> str:
 def basis(found: LabelCheck) -> str:
     """Where the probabilities are from."""
     parts = ", ".join(f"{formatting.count(count)} for {SPLIT_NAMES[part]}" for part, count in found.judged.items())
+    told = (
+        f"Their classes were predicted as labelled for {formatting.percent(found.agreement, 1)}; "
+        f"always the most frequent one would be {formatting.percent(found.chance, 1)}."
+    )
     if not found.folds:
         return (
-            f"Judged by the run itself, which did not learn these examples: {parts}. The training part was not judged."
+            f"Judged by the run itself, which did not learn these examples: {parts}. {told} "
+            "The training part was not judged."
         )
     return (
         f"Judged by {found.folds} trainings, each on the other {found.folds - 1} of {found.folds} parts of the "
-        f"training examples, and held-out examples by all of them: {parts}."
+        f"training examples, and held-out examples by all of them: {parts}. {told}"
     )
 
 

@@ -160,8 +160,10 @@ def verdict_sentences(verdict: Verdict) -> list[str]:
     if not verdict.contestants:
         return lines
     first = verdict.contestants[0]
-    if first.number < 0:
+    if first.number < 0 and verdict.clear:
         lines.append("Nothing that was tried is better than the recipe itself over other seeds.")
+    elif first.number < 0:
+        lines.append("Nothing that was tried is ahead of the recipe itself, nor clearly behind: more seeds would say.")
     elif verdict.better_than_default:
         lines.append("The winner is better than the recipe itself, beyond the noise between seeds.")
     elif verdict.better_than_default is not None:
@@ -237,7 +239,7 @@ def _headline(verdict: Verdict, best: Trial | None, metric: str) -> str:
     if verdict.contestants:
         first = verdict.contestants[0]
         if first.number < 0:
-            return "Nothing tried is better than the recipe itself"
+            return "Nothing tried is better than the recipe itself" if verdict.clear else "No winner beyond the recipe"
         score = f"{metric or 'score'} {score_text(metric, first.mean)}"
         beaten = "better than the recipe itself" if verdict.better_than_default else "ahead, but not beyond the noise"
         return f"Trial {first.number} is {beaten}: {score} over seeds"

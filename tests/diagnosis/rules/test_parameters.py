@@ -52,10 +52,14 @@ def test_drawn_weights_that_are_frozen_are_a_fault_and_learned_ones_are_not() ->
 
 
 def test_layers_that_the_optimizer_does_not_know() -> None:
-    last = told(Training(mlp(width=10), optimizer=lambda n: torch.optim.Adam(n[4].parameters(), 0.01)).diagnosis())
+    first = Training(
+        mlp(width=10), optimizer=lambda n: torch.optim.Adam(n[4].parameters(), 0.01), families=("parameters",)
+    )
+    last = told(first.diagnosis())
     assert last["missing-from-optimizer"].where == "0, 2"
     other = copy.deepcopy(mlp())
-    copied = told(Training(mlp(), optimizer=lambda n: torch.optim.Adam(other.parameters(), 0.01)).diagnosis())
+    second = Training(mlp(), optimizer=lambda n: torch.optim.Adam(other.parameters(), 0.01), families=("parameters",))
+    copied = told(second.diagnosis())
     assert copied["missing-from-optimizer"].severity == "error"
     assert "another network" in copied["missing-from-optimizer"].cause
 
