@@ -171,3 +171,24 @@ def test_refusals(changes: dict[str, Any], options: dict[str, Any], got: str, tm
 def test_options_that_do_not_go_together(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "digits", *words]) == 2
     assert "try" in capsys.readouterr().err + capsys.readouterr().out or "--json" in words
+
+
+def test_networks_that_know_too_little_blame_no_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two folds of one step each; a fold's file that was cut is made again."""
+    words = [
+        "check", "digits", "--labels", "--folds", "2", "--out", str(tmp_path), "--set", "data.limit=120",
+        "--set", "network.name=mlp", "--set", "network.width=4", "--set", "train.epochs=1",
+        "--set", "train.batch_size=60", "--set", "train.lr=1e-5", "--set", "watch.enabled=false",
+    ]  # fmt: skip
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["agreement"] < 0.5
+    assert not found["judges"]
+    assert found["suspects"] == []
+    (fold,) = tmp_path.glob("labels/*/folds-*/fold-0.npz")
+    fold.write_bytes(fold.read_bytes()[:200])
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "know too little" in told
+    assert "to train without them" not in told
+    assert np.load(fold)["train"].shape[0] == 60

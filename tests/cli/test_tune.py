@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import warm
+from netwright import studying
+from netwright.cli.main import main
 
 SMALL = "digits --network mlp --epochs 1 --limit 120 --set watch.enabled=false".split()  # noqa: SIM905
 
@@ -95,3 +97,22 @@ def test_sick_and_diverging_trials_are_stopped_with_the_reason(tmp_path: Path) -
     assert reasons
     assert all("diverged" in reason or "doctor" in reason for reason in reasons), reasons
     assert not list((tmp_path / "runs" / "studies").glob("*/trial-*"))
+
+
+def test_ctrl_c_is_one_document_with_a_command_that_can_be_pasted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def stopped(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studying, "tune", stopped)
+    monkeypatch.chdir(tmp_path)
+    assert main(["tune", "digits", "--study", "my study", "--out", "my runs", "--json"]) == 130
+    told = json.loads(capsys.readouterr().out)["error"]
+    assert told["try"] == "netwright tune --resume 'my study' --out 'my runs'"
+
+
+@pytest.mark.parametrize("words", [["--resume", "last", "--sampler", "random"], ["--show", "last", "--trials", "9"]])
+def test_what_a_study_settles_is_not_asked_again(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", *words]) == 2
+    assert f"together with {words[2]}" in capsys.readouterr().err

@@ -77,6 +77,8 @@ def explanation(row: PairedDifference, found: Comparison) -> list[str]:
     pairs = formatting.plural(row.pairs, "seed")
     told = f"{row.second} against {row.first}: {WORDS[row.verdict]}. {name.capitalize()} {amount(row.metric, row.mean)}"
     told = f"{told}{unit}, {100 * found.level:.0f} % interval {_interval(row)}, {pairs}."
+    if row.mean is None:
+        return [f"{row.second} against {row.first}: {WORDS[row.verdict]} on every seed, so there is no pair."]
     if row.verdict == "better":
         told = told.replace(WORDS["better"], f"{row.better} is better", 1)
     lines = [told]
