@@ -31,6 +31,7 @@ from netwright.errors import DataError, MissingExtraError, NetwrightError, RunEr
 from netwright.recipe import Recipe, defaults, override
 from netwright.recipe.writing import dump
 from netwright.records import EpochRow, Finding, Importance, Trial, Verdict
+from netwright.reporting import formatting
 from netwright.reporting.progress import Progress
 from netwright.training.recording import DivergedError
 
@@ -39,7 +40,7 @@ try:
     from netwright.tuning import repeating, storage
     from netwright.tuning.defaults import default_ranges
     from netwright.tuning.sampling import DEFAULT, SAMPLERS
-    from netwright.tuning.spaces import Space, parse
+    from netwright.tuning.spaces import Range, Space, parse
     from netwright.tuning.studies import Fatal, Outcome, Settings, Stop, Study, Told, best_trials
 except ModuleNotFoundError as missing:
     if (missing.name or "").split(".")[0] not in ("optuna", "sqlalchemy"):
@@ -180,7 +181,14 @@ def conclude(study: Study) -> Tuned:
 
 def _axes(space: Space) -> list[tuple[str, Callable[[Any], float], tuple[str, str]]]:
     """Of every searched key: its place in 0…1, and what stands at the two ends."""
-    return [(each.key, each.unit, (_text(each.value(0.0)), _text(each.value(1.0)))) for each in space.searched]
+    return [(each.key, _place(each), (_text(each.value(0.0)), _text(each.value(1.0)))) for each in space.searched]
+
+
+def _place(each: Range) -> Callable[[Any], float]:
+    """Of a choice, its number among the others, so that the first and the last stand at the ends."""
+    if not each.choices:
+        return each.unit
+    return lambda value: each.choices.index(value) / (len(each.choices) - 1) if value in each.choices else 0.5
 
 
 def _text(value: Any) -> str:
@@ -222,7 +230,7 @@ def _begun(
         raise UsageError("--study", repr(name), "a name without / and without a dot at its start", "--study mine")
     study = _study(name, base, database, said)
     if study.create(settings, space):
-        said(f"study {name}: {len(space.searched)} keys, {study.settings.sampler}")
+        said(f"study {name}: {formatting.plural(len(space.searched), 'key')}, {study.settings.sampler}")
         own = space.of_recipe()
         if own is not None and settings.sampler != "grid":
             study.enqueue(own)  # what is to be improved comes first
@@ -326,7 +334,8 @@ def _carry_out(study: Study, material: Any, trust: bool, said: Said) -> None:
         repeats = repeating.Repeats(study)
         repeats.recover()
         if new := repeats.prepare():
-            said(f"the best few over {study.settings.seeds} seeds: {new} trainings")
+            over = formatting.plural(study.settings.seeds, "seed")
+            said(f"the best few over {over}: {formatting.plural(new, 'training')}")
         if not repeats.is_over():
             _phase(repeats, material, trust, teller, "seeds")
 
