@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -96,18 +97,23 @@ def _weights(text: str) -> list[float] | None:
     if not text:
         return None
     try:
-        return [float(part) for part in text.split(",")]
+        weights = [float(part) for part in text.split(",")]
+        if not all(0 < weight < math.inf for weight in weights):
+            raise ValueError(text)
+        return weights
     except ValueError as error:
-        raise UsageError("--weights", repr(text), "numbers joined by commas", "--weights 2,1,1") from error
+        raise UsageError("--weights", repr(text), "numbers above 0 joined by commas", "--weights 2,1,1") from error
 
 
 def _snapshots(text: str) -> int | bool | None:
     if text in ("", ALL):
         return True if text else None
     try:
+        if int(text) < 1:
+            raise ValueError(text)
         return int(text)
     except ValueError as error:
-        raise UsageError("--snapshots", repr(text), "a whole number, or all", "--snapshots all") from error
+        raise UsageError("--snapshots", repr(text), "a whole number above 0, or all", "--snapshots all") from error
 
 
 def _show(run: Run, json: bool, quiet: bool) -> None:
