@@ -25,6 +25,9 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 DIGITS = override(Recipe(), SMALL)
 SIZES = (40, 80, 160, 320)
+CONCLUDED = Curves(
+    over="data", key="data.limit", part="test", tested=1, examples=1, measure="error", seeds=(0,), learners=()
+)
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +233,20 @@ def test_planted_gabor_filters_of_a_first_layer_are_seen() -> None:
     assert planted.fit > 0.8 > 0.4 > random.fit
     assert random.beyond < 0.2
     assert curving.filter_fit(torch.nn.Linear(3, 3)) is None
+
+
+def test_another_question_has_another_page_and_the_same_one_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Path] = []
+    monkeypatch.setattr(curving.telling, "write_page", lambda place, found, name: drawn.append(place))
+    monkeypatch.setattr(curving.Survey, "carry_out", lambda self, sizes, seeds, classical: CONCLUDED)
+    questions: list[tuple[Recipe, dict[str, Any]]] = [
+        (DIGITS, {}), (DIGITS, {"sizes": SIZES}), (DIGITS, {"seeds": 2}), (DIGITS, {"classical": False}),
+        (override(DIGITS, {"train.epochs": 2}), {}), (DIGITS, {"over": "width"}),
+    ]  # fmt: skip
+    for recipe, asked in 2 * questions:
+        netwright.curves(recipe, folder=tmp_path, **asked)
+    netwright.curves(DIGITS, folder=tmp_path, sizes=SIZES[::-1], seconds=60.0)  # how long it may take is no question
+    assert len(set(drawn)) == len(questions)
+    assert drawn == [*drawn[:6], *drawn[:6], drawn[1]]

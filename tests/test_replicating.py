@@ -191,3 +191,21 @@ def test_an_interrupt_outside_of_a_step_is_a_stop_too(tmp_path: Path, monkeypatc
         monkeypatch.setattr(workbench, "train", stop)
         with pytest.raises(StoppedError, match="0 of 4"):
             compared(tmp_path)
+
+
+def test_another_question_has_another_page_and_the_same_one_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quick(self: Any, arm: Any, recipe: Recipe) -> Trained:
+        return Trained({"test": {"accuracy": 0.9 + 0.001 * recipe.seed + 0.01 * (recipe.train.lr == 0.002)}}, 1.0)
+
+    monkeypatch.setattr(replicating.Shop, "trained", quick)
+    questions: list[dict[str, Any]] = [
+        {}, {"seeds": 3}, {"changes": {"train.epochs": 1}}, {"changes": {"data.limit": 80}}, {"smallest": 0.01},
+        {"baseline": True}, {"splits": True}, {"metric": "test.accuracy"},
+    ]  # fmt: skip
+    pages = [compared(tmp_path, **asked).page for asked in questions]
+    assert len(set(pages)) == len(pages) == len(list(tmp_path.glob("compared/*.html")))
+    assert [compared(tmp_path, **asked).page for asked in questions] == pages
+    other = [override(recipe, {"seed": 7}) for recipe in (FIRST, SECOND)]  # a recipe's own seed is not asked about
+    assert compared(tmp_path, *other).page == pages[0]

@@ -24,7 +24,7 @@ import torch
 
 from netwright import building, files, replicating, runs, sourcing
 from netwright.classical import gabor, learners
-from netwright.comparing.arms import Arm, Trained
+from netwright.comparing.arms import Arm, Trained, digest
 from netwright.data.examples import Examples, Part
 from netwright.data.opening import open_material
 from netwright.data.splitting import sample
@@ -90,7 +90,8 @@ def curves(
     ((name, recipe),) = replicating.named((subject,), folder, changes or {})
     if page:
         files.require_place(Path(page).parent)
-    place = Path(page) if page else folder / KEPT / f"{name}-{over}.html"
+    asked = digest(Arm(name, recipe).seeded(0, False)), over, sorted(sizes), seeds, classical, sorted(regime.items())
+    place = Path(page) if page else folder / KEPT / replicating.page_name((name, over), asked)
     if over == "batch-size":
         from netwright import regimes
 

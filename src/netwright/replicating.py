@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -102,7 +103,8 @@ def compare(
             "those are kept, and the running one from its last step", "the same command goes on",
         ) from stop  # fmt: skip
     found = judge(compared, range(seeds), results, metric=metric, baseline=baseline, smallest=smallest, splits=splits)
-    path = Path(page) if page else folder / FOLDER / f"{_page_name(compared)}.html"
+    asked = [digest(arm.seeded(0, splits)) for arm in compared], seeds, metric, baseline, smallest, splits
+    path = Path(page) if page else folder / FOLDER / page_name([arm.name for arm in compared], asked)
     found = msgspec.structs.replace(found, page=str(path))
     telling.write_page(path, found, {arm.name: _curves(found, arm.name) for arm in compared})
     return found
@@ -141,8 +143,11 @@ def _asked(subject: Subject, folder: Path) -> tuple[str, Recipe]:
     return name, recipe
 
 
-def _page_name(compared: Sequence[Arm]) -> str:
-    return re.sub(r"[^\w.=+-]+", "-", "-".join(arm.name for arm in compared))[:80].strip("-.")
+def page_name(words: Sequence[str], question: Any) -> str:
+    """The file of a page: ``words`` to read, and a mark of the question, so that another one has another page and the
+    same one again the same."""
+    readable = re.sub(r"[^\w.=+-]+", "-", "-".join(words))[:60].strip("-.")
+    return f"{readable}-{hashlib.sha256(json.dumps(question, default=str).encode()).hexdigest()[:6]}.html"
 
 
 # ------------------------------------------------------------------------------------------------ trainings

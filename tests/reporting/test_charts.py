@@ -5,6 +5,7 @@ import math
 import re
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -151,6 +152,42 @@ def test_one_point_is_a_dot_in_the_middle() -> None:
     drawn = charts.line_chart([Line("train", [7], [0.5])], label="loss", x_title="epoch")
     (dot,) = (attributes for tag, attributes in parsed(drawn).found if tag == "circle")
     assert charts.WIDTH * 0.4 < float(dot["cx"] or 0) < charts.WIDTH * 0.7
+
+
+@pytest.mark.parametrize("tone", ["arm0", "raw", "validation"])
+def test_whatever_has_one_point_is_seen(tone: str) -> None:
+    """A comparison of trainings of one epoch: a dot, and a band that has a width."""
+    band = charts.Band([1], [0.4], [0.6], tone)
+    drawn = charts.line_chart([Line("a", [1], [0.5], tone)], label="loss", x_title="epoch", bands=[band])
+    found = parsed(drawn).found
+    assert [tag for tag, _ in found].count("circle") == 1
+    (outline,) = (str(each["d"]) for tag, each in found if tag == "path" and "band" in str(each.get("class")))
+    corners = np.array([pair.split() for pair in outline.strip("MZ").split("L")], float)
+    assert (np.ptp(corners, axis=0) > 5).all()
+    x, y = corners.T
+    area = abs(float((x * np.roll(y, 1) - y * np.roll(x, 1)).sum())) / 2
+    assert area == pytest.approx(np.ptp(x) * np.ptp(y))  # a rectangle, not a bow
+
+
+@given(st.floats(0.001, 1000), st.floats(0.001, 1000), st.floats(0.05, 0.95), st.booleans(), st.sampled_from([2, 9]))
+@settings(max_examples=60, deadline=None)
+def test_no_line_runs_through_the_name_of_a_mark(first: float, last: float, at: float, log: bool, count: int) -> None:
+    """Of one straight line: a place beside the mark is free, wherever it runs."""
+    ys = np.geomspace(first, last, count) if log else np.linspace(first, last, count)
+    xs = np.geomspace(1, 4096, count)
+    drawn = charts.line_chart(
+        [Line("a", xs.tolist(), ys.tolist(), "arm0")], label="t", x_title="x", log=log, places=xs.tolist(),
+        mark=(float(4096**at), "noise scale 120"),
+    )  # fmt: skip
+    found = parsed(drawn).found
+    (text,) = (each for tag, each in found if tag == "text" and each.get("class") == "mark-text")
+    (line,) = (str(each["d"]) for tag, each in found if tag == "path" and each.get("class") == "line arm0")
+    px, py = np.array([pair.split() for pair in line.strip("M").split("L")], float).T
+    wide = 5.5 * len("noise scale 120") * (-1 if text["text-anchor"] == "end" else 1)  # letters of 11.5
+    place = np.linspace(float(text["x"] or 0), float(text["x"] or 0) + wide, 200)
+    assert np.abs(np.interp(place, px, py) - (float(text["y"] or 0) - 4)).min() > 6
+    assert place.min() >= 0
+    assert place.max() <= charts.WIDTH
 
 
 def test_a_constant_line_is_level_and_inside() -> None:

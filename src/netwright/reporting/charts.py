@@ -33,6 +33,8 @@ CELLS_WITH_NUMBERS = 16  # classes up to which a confusion matrix is a table of 
 NAMED = 50  # classes up to which its picture has names at the sides
 SHADES = 8
 PALE = 0.2  # a share of wrong answers up to which they look paler than the worst could
+ALONE = 5.0  # half the width of a band over one place
+CLEAR = 14.0  # from the middle of a mark's text to the nearest line
 LOG_FROM = 20  # times the smallest value that the largest one is, from which a loss is drawn on a logarithmic axis
 LARGEST = 1e300  # beyond it, values are drawn at the edge
 
@@ -216,9 +218,10 @@ def line_chart(
 ) -> str:
     """Lines over whole-numbered x (epochs or steps).
 
-    ``share``: values are shown in percent. ``log``: the vertical axis; None takes it where values span 20-fold.
-    ``mark``: a place on the horizontal axis with its name. ``places``: the horizontal axis is logarithmic, with these
-    values at it as far as there is room, and every line has dots but those of a tone that ends in ``plain``.
+    A line of one point is a dot. ``share``: values are shown in percent. ``log``: the vertical axis; None takes it
+    where values span 20-fold. ``mark``: a place on the horizontal axis with its name. ``places``: the horizontal axis
+    is logarithmic, with these values at it as far as there is room, and every line has dots but those of a tone that
+    ends in ``plain``.
     """
     drawn = [(line, points) for line in lines if (points := _points(line.xs, line.ys))]
     if not drawn:
@@ -246,15 +249,16 @@ def line_chart(
         x_texts = [formatting.short(tick) for tick in x_ticks]
     parts = _frame(x_axis, y_axis, list(zip(x_ticks, x_texts)), list(zip(ticks, texts)), x_title)
     if mark and min(xs) <= mark[0] <= max(xs):
-        heights = [
-            y_axis.at(y) for _, points in drawn for x, y in points if abs(x - mark[0]) <= (max(xs) - min(xs)) / 8
-        ]
-        parts += _mark(x_axis.at(mark[0]), mark[1], heights)
+        paths = [[(x_axis.at(x), y_axis.at(y)) for x, y in points] for _, points in drawn]
+        parts += _mark(x_axis.at(mark[0]), mark[1], x_axis, paths)
     if log:
         parts.append(tag("text", "log scale", class_="axis-title", x=0, y=HEIGHT - 5))
     for band, lows, highs in edges:
         if lows and len(lows) == len(highs):
-            outline = "L".join(f"{x_axis.at(x):.1f} {y_axis.at(y):.1f}" for x, y in (*lows, *reversed(highs)))
+            around = (-ALONE, ALONE) if len(lows) == 1 else (0.0,)  # a band over one place is seen too
+            corners = [(x_axis.at(x) + shift, y_axis.at(y)) for x, y in lows for shift in around]
+            corners += [(x_axis.at(x) - shift, y_axis.at(y)) for x, y in reversed(highs) for shift in around]
+            outline = "L".join(f"{px:.1f} {py:.1f}" for px, py in corners)
             parts.append(tag("path", class_=f"band {band.tone}", d=f"M{outline}Z"))
     readings = []
     for line, points in drawn:
@@ -262,7 +266,7 @@ def line_chart(
         values = [formatting.percent(y) if share else formatting.number(y) for _, y in points]
         parts.append(tag("path", class_=f"line {line.tone}", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in drawn_at)))
         dotted = not line.tone.endswith("plain") if places else line.tone in ("train", "validation", "test")
-        if len(points) <= DOTS and dotted:
+        if len(points) == 1 or (len(points) <= DOTS and dotted):
             tips = [f"{line.name}, {x_title} {x:g}: {value}" for (x, _), value in zip(points, values)]
             parts.append(_dots(drawn_at, tips, f"dots {line.tone}", 2.6 if len(points) > 1 else 4.0))
         rows = [[round(px, 1), round(py, 1), x, value] for (px, py), (x, _), value in zip(drawn_at, points, values)]
@@ -301,22 +305,35 @@ def _points(xs: Sequence[Number], ys: Sequence[Number]) -> Points:
     return [(_bounded(x), _bounded(y)) for x, y in pairs if math.isfinite(x) and math.isfinite(y)]
 
 
-def _mark(place: float, text: str, heights: Sequence[float]) -> list[str]:
-    """A dashed line at ``place`` with its text where it meets none of the lines, which are at ``heights`` there."""
-    shift, anchor = (-6, "end") if place > WIDTH / 2 else (6, "start")
-    above, below = TOP + 9, HEIGHT - BOTTOM - 8
-    free = {y: min((abs(height - y) for height in heights), default=0.0) for y in (above, (above + below) / 2, below)}
+def _mark(place: float, text: str, x_axis: _Axis, paths: Sequence[Points]) -> list[str]:
+    """A dashed line at ``place`` with its text on the side and at the height where it is farthest from all ``paths``,
+    the drawn lines; where several are far enough, the first: above, and towards the middle."""
+    wide, above, below = LETTER * len(text), TOP + 9, HEIGHT - BOTTOM - 8
+    heights = [above, below, *(above + (below - above) * part for part in (0.5, 0.25, 0.75))]
+    best = -1.0, 0.0, above, "start"
+    for anchor in ("end", "start") if place > WIDTH / 2 else ("start", "end"):
+        start, end = (place + 6, place + 6 + wide) if anchor == "start" else (place - 6 - wide, place - 6)
+        if start < x_axis.start or end > WIDTH:
+            continue
+        for y in heights:
+            free = min(CLEAR, *(_gap(np.array(path), start, end, y - 4) for path in paths))
+            if free > best[0]:
+                best = free, start if anchor == "start" else end, y, anchor
+    _, x, y, anchor = best if best[0] >= 0 else (0.0, place + 6, above, "start")
     return [
         tag("path", class_="mark", d=f"M{place:.1f} {TOP:g}V{HEIGHT - BOTTOM:g}"),
-        tag(
-            "text",
-            escaped(text),
-            class_="mark-text",
-            x=place + shift,
-            y=max(free, key=free.__getitem__),
-            text_anchor=anchor,
-        ),
+        tag("text", escaped(text), class_="mark-text", x=x, y=y, text_anchor=anchor),
     ]
+
+
+def _gap(path: npt.NDArray[Any], start: float, end: float, y: float) -> float:
+    """How near a drawn line, (N, 2), comes to the height ``y`` between two places; infinite where it is not there."""
+    xs, ys = path.T
+    inside = np.concatenate([[start, end], xs[(start < xs) & (xs < end)]])
+    inside = np.unique(inside[(xs[0] <= inside) & (inside <= xs[-1])])
+    gaps = np.interp(inside, xs, ys) - y
+    crossed = bool((gaps[:-1] * gaps[1:] < 0).any())
+    return 0.0 if crossed else float(np.abs(gaps).min(initial=math.inf))
 
 
 def _dots(places: Points, tips: Sequence[str], kind: str, radius: float) -> str:
