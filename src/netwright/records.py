@@ -518,8 +518,8 @@ class LabelCheck(Record, frozen=True, kw_only=True):
     parts). ``noise``: the estimated share of wrong labels with the ends of its 95 % interval. ``joint``: examples given
     one class (row) that are confidently another (column); ``thresholds`` of the classes, None where one was given to
     nothing. ``suspects``: the most suspicious first, which ``file`` lists and ``page`` shows. ``agreement``: the share
-    predicted as labelled, ``chance`` that of the most frequent class; where ``judges`` is false the networks know too
-    little, and nothing is listed."""
+    predicted as labelled, as a mean over classes, ``chance`` that of guessing; where ``judges`` is false the networks
+    know too little, and nothing is listed."""
 
     subject: str
     classes: tuple[str, ...]

@@ -96,6 +96,7 @@ def regimes(
     try:
         if reach is None:
             reference = field.trial(own, 0, 0.0)
+            assert reference is not None
             if reference.best is None or reference.best > SATURATED * field.constant():
                 got = reference.failed or f"batch size {own}, which learned hardly anything in {within:g} s"
                 raise UsageError("--over batch-size", got, "a training that gets somewhere", "--within 60s, or --reach")
@@ -106,10 +107,12 @@ def regimes(
             for size in order:
                 if any(trial.seed == seed for trial in found[size]) or field.too_large(size):
                     continue
-                if seconds is not None and time.monotonic() - began + within > seconds:
+                late = seconds is not None and time.monotonic() - began + within > seconds
+                trial = field.trial(size, seed, reach, only_kept=late)
+                if trial is None:
                     left_out += 1
                     continue
-                found[size].append(field.trial(size, seed, reach))
+                found[size].append(trial)
                 said(_line(size, found[size][-1], within))
     except KeyboardInterrupt as stop:
         done = sum(map(len, found.values()))
@@ -121,7 +124,7 @@ def regimes(
     if left_out:
         notes.append(f"{formatting.plural(left_out, 'training')} would have ended after --time.")
     points = tuple(field.point(size, found[size]) for size in chosen if found[size] or field.too_large(size))
-    if not any(found.values()):
+    if left_out and not any(found.values()):
         raise UsageError("--time", f"{seconds:g} s, in which no training ends", f"at least {within:g} s", "--within 5s")
     noises = [trial.noise for trials in found.values() for trial in trials if trial.noise]
     result = BatchRegimes(
@@ -278,8 +281,11 @@ class _Field:
 
     # ---- one training
 
-    def trial(self, size: int, seed: int, target: float) -> BatchTrial:
-        """A training until ``target`` (0: to the end of its time); the one that was kept, if there is one."""
+    def trial(self, size: int, seed: int, target: float, only_kept: bool = False) -> BatchTrial | None:
+        """A training until ``target`` (0: to the end of its time); the one that was kept, if there is one.
+
+        ``only_kept``: None where there is none.
+        """
         recipe = override(self.recipe, {"train.batch_size": size, "seed": seed})
         told = digest(recipe), self.rates, target, self.within, VERSION, self.part, len(self.rows)
         here = environment.snapshot()["versions"], torch.get_num_threads()
@@ -287,6 +293,8 @@ class _Field:
         path = self.folder / KEPT / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         known = self._kept(path, key, size)
         if known is None:
+            if only_kept:
+                return None
             known = self._train(recipe, size, seed, target)
             path.parent.mkdir(parents=True, exist_ok=True)
             files.replace_file(path, json.dumps({"key": key, "trial": known.to_dict(), "lr": self.rate_of[size]}))

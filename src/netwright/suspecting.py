@@ -290,8 +290,11 @@ def _concluded(
     given = np.concatenate([each.labels for each in judged])
     p = np.concatenate([each.probabilities for each in judged])
     found = confident.learn(given, p)
-    agreement, chance = float((p.argmax(1) == given).mean()), float(np.bincount(given).max() / len(given))
-    judges = agreement - chance >= LEAST_SKILL * (1 - chance)
+    sizes, hits = np.bincount(given), np.bincount(given[p.argmax(1) == given], minlength=int(given.max()) + 1)
+    # The mean over classes: always the most frequent class is right in most of 100 where classes are unequal.
+    agreement, chance = float((hits[sizes > 0] / sizes[sizes > 0]).mean()), 1 / int(np.count_nonzero(sizes))
+    judges = bool(agreement - chance >= LEAST_SKILL * (1 - chance))
+    stem = "labels" if folds else "labels-held-out"  # two checks of a run have two lists
     whose = np.repeat(np.arange(len(judged)), [len(each.labels) for each in judged])
     within = np.concatenate([np.arange(len(each.labels)) for each in judged])
     listed = []
@@ -311,7 +314,7 @@ def _concluded(
         noise=found.noise if judges else (0.0, 0.0, 1.0),
         thresholds=tuple(float(v) if np.isfinite(v) else None for v in found.thresholds),
         joint=tuple(tuple(int(v) for v in row) for row in found.joint), suspects=tuple(listed),
-        file=str(place / "labels.csv"), page=str(place / "labels.html"), notes=notes,
+        file=str(place / f"{stem}.csv"), page=str(place / f"{stem}.html"), notes=notes,
     )  # fmt: skip
 
 

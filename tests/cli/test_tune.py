@@ -112,7 +112,7 @@ def test_ctrl_c_is_one_document_with_a_command_that_can_be_pasted(
     assert told["try"] == "netwright tune --resume 'my study' --out 'my runs'"
 
 
-@pytest.mark.parametrize("words", [["--resume", "last", "--sampler", "random"], ["--show", "last", "--trials", "9"]])
+@pytest.mark.parametrize("words", [["--resume", "last", "--sampler", "tpe"], ["--show", "last", "--trials", "9"]])
 def test_what_a_study_settles_is_not_asked_again(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", *words]) == 2
     assert f"together with {words[2]}" in capsys.readouterr().err

@@ -39,14 +39,16 @@ def tune(
     time: Annotated[
         str | None, option("time of training in each worker after which no more are tried", metavar="30m")
     ] = None,
-    workers: Annotated[int, option("processes that train at the same time; 1", metavar="N")] = 1,
+    workers: Annotated[int | None, option("processes that train at the same time; 1", metavar="N")] = None,
     sampler: Annotated[
-        Literal["tpe", "staged", "random", "grid", "gp"],
+        Literal["tpe", "staged", "random", "grid", "gp"] | None,
         option("how recipes are chosen: tpe (the default), staged, random, grid or gp", metavar="NAME"),
-    ] = "tpe",
+    ] = None,
     full: Annotated[bool, option("train every trial to its end; without it poor ones are stopped early")] = False,
-    seeds: Annotated[int, option("how often the best few are repeated; 3. 0: not at all", metavar="N")] = 3,
-    best: Annotated[int, option("how many those are; 3", metavar="N")] = 3,
+    seeds: Annotated[
+        int | None, option("how often the best few are repeated; 3. 0: not at all", metavar="N")
+    ] = None,
+    best: Annotated[int | None, option("how many those are; 3", metavar="N")] = None,
     study: Annotated[str, option("name of the study; one of the same recipe and space is joined", metavar="NAME")] = "",
     resume: Annotated[
         str,
@@ -72,9 +74,9 @@ def tune(
         raise UsageError("--resume", "together with --show", "one of the two")
     if resume or show:
         _refuse_changes("--resume" if resume else "--show", subject, set_, flags, space, study)
-        settled = {"--sampler": sampler != "tpe", "--full": full, "--seeds": seeds != 3, "--best": best != 3}
-        ended = {"--trials": trials is not None, "--time": time is not None, "--workers": workers != 1}
-        idle = [name for name, given in {**settled, **(ended if show else {})}.items() if given]
+        settled = {"--sampler": sampler, "--full": full or None, "--seeds": seeds, "--best": best}
+        ended = {"--trials": trials, "--time": time, "--workers": workers} if show else {}
+        idle = [name for name, value in {**settled, **ended}.items() if value is not None]
         if idle:
             raise UsageError(
                 "--resume" if resume else "--show", f"together with {', '.join(idle)}", "the study as it was begun",
@@ -90,9 +92,10 @@ def tune(
         else:
             recipe = None if resume else recipe_of(None if subject is None else str(subject), set_, flags)
             tuned = studying.tune(
-                recipe, space=space or ("default",), trials=trials, seconds=seconds, workers=workers, sampler=sampler,
-                halving=not full, seeds=seeds, best=best, name=study, resume=resume, database=storage, folder=folder,
-                trust=trust, said=said,
+                recipe, space=space or ("default",), trials=trials, seconds=seconds,
+                workers=1 if workers is None else workers, sampler=sampler or "tpe", halving=not full,
+                seeds=3 if seeds is None else seeds, best=3 if best is None else best, name=study, resume=resume,
+                database=storage, folder=folder, trust=trust, said=said,
             )  # fmt: skip
     except KeyboardInterrupt:
         again = f"netwright tune --resume {shlex.quote(resume or study or 'last')}"

@@ -39,8 +39,8 @@ def basis(found: LabelCheck) -> str:
     """Where the probabilities are from."""
     parts = ", ".join(f"{formatting.count(count)} for {SPLIT_NAMES[part]}" for part, count in found.judged.items())
     told = (
-        f"Their classes were predicted as labelled for {formatting.percent(found.agreement, 1)}; "
-        f"always the most frequent one would be {formatting.percent(found.chance, 1)}."
+        f"Predicted as labelled: {formatting.percent(found.agreement, 1)}, as a mean over classes; "
+        f"guessing has {formatting.percent(found.chance, 1)}."
     )
     if not found.folds:
         return (

@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from netwright.errors import NetworkError
 from netwright.nn.attention import AdditiveAttention, DotProductAttention
 
-Read = Literal["last", "mean", "max", "attention", "every"]
+Read = Literal["last", "mean", "max", "attention", "every", "unroll"]
 READS = ("last", "mean", "max", "attention", "every")
+UNROLL = "unroll"  # of recurrent networks alone
 CELLS: dict[str, Any] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
@@ -65,7 +66,39 @@ class Reading(nn.Module):
         return hidden[:, -1] if last is None else hidden[torch.arange(len(hidden), device=hidden.device), last]
 
 
-class Recurrent(Embedded):
+class Encoder(Embedded):
+    """``depth`` recurrent layers over tokens (N, T) or a series (N, C, T); padded texts are packed."""
+
+    def __init__(
+        self, cell: str, input_shape: Sequence[int], width: int, depth: int, dropout: float, *, vocabulary: int,
+        embedding: int, bidirectional: bool, padded: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(cell, input_shape, vocabulary, embedding, padded)
+        self.bidirectional = bidirectional
+        self.dropped = nn.Dropout(dropout)
+        self.recurrent = CELLS[cell](
+            embedding if vocabulary else input_shape[0], width, depth, batch_first=True,
+            dropout=dropout if depth > 1 else 0.0, bidirectional=bidirectional,
+        )  # fmt: skip
+
+    def encoded(self, x: Tensor, *, whole: bool) -> tuple[Tensor, Any, Tensor | None]:
+        """Hidden values (N, T, F), the state behind the end, and the mask (N, T) of what is there.
+
+        Where not the ``whole`` is asked for, the hidden values of packed texts stay packed and are not to be read.
+        """
+        values, mask = self.features(x)
+        values = self.dropped(values)
+        if mask is None:
+            return *self.recurrent(values), None
+        lengths = mask.sum(1).clamp_min(1).cpu()
+        hidden, state = self.recurrent(pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False))
+        if whole:
+            hidden, _ = pad_packed_sequence(hidden, batch_first=True)
+            mask = mask[:, : hidden.shape[1]] | (torch.arange(hidden.shape[1], device=mask.device) == 0)
+        return hidden, state, mask
+
+
+class Recurrent(Encoder):
     """Tokens (N, T) or a series (N, C, T) → (N, outputs); with ``read="every"`` an answer a position, (N · T, outputs).
 
     ``depth`` layers of ``width`` units, the hidden state of the last position (of both directions where it is
@@ -81,42 +114,32 @@ class Recurrent(Embedded):
         cell: str = "lstm", vocabulary: int = 0, embedding: int = 64, bidirectional: bool = False,
         read: Read = "last", padded: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(cell, input_shape, vocabulary, embedding, padded)
+        super().__init__(
+            cell, input_shape, width, depth, dropout, vocabulary=vocabulary, embedding=embedding,
+            bidirectional=bidirectional, padded=padded,
+        )  # fmt: skip
         if read not in READS:
-            raise NetworkError("network.arguments.read", repr(read), f"one of {', '.join(READS)}", "last")
+            known = ", ".join((*READS, UNROLL))
+            raise NetworkError("network.arguments.read", repr(read), f"one of {known}", "last")
         if read == "every" and bidirectional:
             raise NetworkError(
                 "network.arguments.bidirectional", "true where every position tells the next", "false",
                 "a network that sees the future would only copy it",
             )  # fmt: skip
-        self.read, self.bidirectional = read, bidirectional
+        self.read = read
         self.memory: tuple[Tensor, ...] | None = None
-        self.dropped = nn.Dropout(dropout)
-        self.recurrent = CELLS[cell](
-            embedding if vocabulary else input_shape[0], width, depth, batch_first=True,
-            dropout=dropout if depth > 1 else 0.0, bidirectional=bidirectional,
-        )  # fmt: skip
         features = width * (2 if bidirectional else 1)
         self.reading = Reading(read, features) if read in ("mean", "max", "attention") else None
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, outputs))
         _begin(self.recurrent)
 
     def forward(self, x: Tensor) -> Tensor:
-        values, mask = self.features(x)
-        values = self.dropped(values)
         if self.read == "every":
-            hidden, state = self.recurrent(values, self._remembered(len(x)))
+            values, _ = self.features(x)
+            hidden, state = self.recurrent(self.dropped(values), self._remembered(len(x)))
             self.memory = tuple(each.detach() for each in (state if isinstance(state, tuple) else (state,)))
             return self.head(hidden).flatten(0, 1)  # type: ignore[no-any-return]
-        if mask is not None:
-            lengths = mask.sum(1).clamp_min(1).cpu()
-            packed = pack_padded_sequence(values, lengths, batch_first=True, enforce_sorted=False)
-            hidden, state = self.recurrent(packed)
-            if self.reading is not None:
-                hidden, _ = pad_packed_sequence(hidden, batch_first=True)
-                mask = mask[:, : hidden.shape[1]] | (torch.arange(hidden.shape[1], device=mask.device) == 0)
-        else:
-            hidden, state = self.recurrent(values)
+        hidden, state, mask = self.encoded(x, whole=self.reading is not None)
         if self.reading is not None:
             return self.head(self.reading(hidden, mask))  # type: ignore[no-any-return]
         last = state[0] if isinstance(state, tuple) else state
@@ -127,6 +150,76 @@ class Recurrent(Embedded):
         if self.memory is None or self.memory[0].shape[1] != lanes:
             return None
         return self.memory if isinstance(self.recurrent, nn.LSTM) else self.memory[0]
+
+
+class Unrolled(nn.Module):
+    """One example → a sequence, (N, channels · steps): step after step a recurrent network says ``channels`` values
+    from its state and the values of the step before, which are zeros at first. One channel follows the other.
+
+    What is known before the first step is the state that it begins with: a dense layer of a row or a picture (one to
+    many: Karpathy and Fei-Fei 2015, section 3.2), or what recurrent layers of the same kind know at the end of a text
+    or a series (many to many: Sutskever et al. 2014; Cho et al. 2014). In training, too, it sees its own values, not
+    the true ones, so that it learns from what it will meet; the gradient goes back through all of them.
+    """
+
+    def __init__(
+        self, input_shape: Sequence[int], outputs: int, width: int = 128, depth: int = 1, dropout: float = 0.0, *,
+        cell: str = "lstm", vocabulary: int = 0, embedding: int = 64, bidirectional: bool = False,
+        channels: int = 1, padded: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if channels < 1 or outputs % channels:
+            raise NetworkError(
+                "network.arguments.channels", f"{channels} values a step for {outputs} outputs",
+                "a whole number of steps", f"--set network.arguments.channels={math.gcd(max(channels, 1), outputs)}",
+            )  # fmt: skip
+        self.channels, self.steps, self.depth = channels, outputs // channels, depth
+        sequence = vocabulary > 0 or len(input_shape) == 2
+        if bidirectional and not sequence:
+            raise NetworkError(
+                "network.arguments.bidirectional", f"true for an input of shape {tuple(input_shape)}, no sequence",
+                "false", "--set network.arguments.bidirectional=false",
+            )  # fmt: skip
+        self.encoder: Encoder | None = None
+        parts = 2 if cell == "lstm" else 1  # of the state: LSTM has cells beside the hidden values
+        self.begun: nn.Linear | None = None
+        if sequence:
+            self.encoder = Encoder(
+                cell, input_shape, width, depth, dropout, vocabulary=vocabulary, embedding=embedding,
+                bidirectional=bidirectional, padded=padded,
+            )  # fmt: skip
+            _begin(self.encoder.recurrent)
+            if bidirectional:
+                self.begun = nn.Linear(2 * width, width)  # both directions' ends → one, of every layer
+        else:
+            self.begun = nn.Linear(math.prod(input_shape), parts * depth * width)
+        self.recurrent = CELLS[cell](channels, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, channels))
+        _begin(self.recurrent)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state = self.beginning(x)
+        values = (state[0] if isinstance(state, tuple) else state).new_zeros(len(x), self.channels)
+        told = []
+        for _ in range(self.steps):
+            hidden, state = self.recurrent(values[:, None], state)
+            values = self.head(hidden[:, 0])
+            told.append(values)
+        return torch.stack(told, 2).flatten(1)
+
+    def beginning(self, x: Tensor) -> Any:
+        """The state before the first step: (depth, N, width), of an LSTM a pair of them."""
+        lstm = isinstance(self.recurrent, nn.LSTM)
+        if self.encoder is None:
+            assert self.begun is not None
+            parts = self.begun(x.flatten(1)).unflatten(1, (-1, self.depth, self.recurrent.hidden_size)).unbind(1)
+            states = [part.transpose(0, 1).contiguous() for part in parts]
+            return (states[0].tanh(), states[1]) if lstm else states[0].tanh()
+        _, state, _ = self.encoder.encoded(x, whole=False)
+        if self.begun is None:
+            return state
+        ends = [torch.cat((part[0::2], part[1::2]), 2) for part in (state if lstm else (state,))]
+        return (self.begun(ends[0]).tanh(), self.begun(ends[1])) if lstm else self.begun(ends[0]).tanh()
 
 
 def _begin(recurrent: nn.RNNBase) -> None:
@@ -145,28 +238,39 @@ def _begin(recurrent: nn.RNNBase) -> None:
                 nn.init.ones_(parameter.detach()[size : 2 * size])
 
 
+def _recurrent(cell: str, read: Read, channels: int, *shape: Any, **options: Any) -> Recurrent | Unrolled:
+    if read == UNROLL:
+        return Unrolled(*shape, cell=cell, channels=channels, **options)
+    if channels != 1:
+        raise NetworkError(
+            "network.arguments.channels", f"{channels} with read={read}", f"a sequence that is told (read={UNROLL})",
+            f"--set network.arguments.read={UNROLL}",
+        )  # fmt: skip
+    return Recurrent(*shape, cell=cell, read=read, **options)
+
+
 def rnn(input_shape: Sequence[int], outputs: int, width: int = 128, depth: int = 1, dropout: float = 0.0, *,
         vocabulary: int = 0, embedding: int = 64, bidirectional: bool = False, read: Read = "last",
-        padded: bool = False) -> Recurrent:  # fmt: skip
+        channels: int = 1, padded: bool = False) -> Recurrent | Unrolled:  # fmt: skip
     """Plain recurrent units with tanh (Elman 1990)."""
-    return Recurrent(input_shape, outputs, width, depth, dropout, cell="rnn", vocabulary=vocabulary,
-                     embedding=embedding, bidirectional=bidirectional, read=read, padded=padded)  # fmt: skip
+    return _recurrent("rnn", read, channels, input_shape, outputs, width, depth, dropout, vocabulary=vocabulary,
+                      embedding=embedding, bidirectional=bidirectional, padded=padded)  # fmt: skip
 
 
 def lstm(input_shape: Sequence[int], outputs: int, width: int = 128, depth: int = 1, dropout: float = 0.0, *,
          vocabulary: int = 0, embedding: int = 64, bidirectional: bool = False, read: Read = "last",
-         padded: bool = False) -> Recurrent:  # fmt: skip
+         channels: int = 1, padded: bool = False) -> Recurrent | Unrolled:  # fmt: skip
     """Long short-term memory (Hochreiter and Schmidhuber 1997) with forget gates (Gers et al. 2000)."""
-    return Recurrent(input_shape, outputs, width, depth, dropout, cell="lstm", vocabulary=vocabulary,
-                     embedding=embedding, bidirectional=bidirectional, read=read, padded=padded)  # fmt: skip
+    return _recurrent("lstm", read, channels, input_shape, outputs, width, depth, dropout, vocabulary=vocabulary,
+                      embedding=embedding, bidirectional=bidirectional, padded=padded)  # fmt: skip
 
 
 def gru(input_shape: Sequence[int], outputs: int, width: int = 128, depth: int = 1, dropout: float = 0.0, *,
         vocabulary: int = 0, embedding: int = 64, bidirectional: bool = False, read: Read = "last",
-        padded: bool = False) -> Recurrent:  # fmt: skip
+        channels: int = 1, padded: bool = False) -> Recurrent | Unrolled:  # fmt: skip
     """Gated recurrent units (Cho et al. 2014)."""
-    return Recurrent(input_shape, outputs, width, depth, dropout, cell="gru", vocabulary=vocabulary,
-                     embedding=embedding, bidirectional=bidirectional, read=read, padded=padded)  # fmt: skip
+    return _recurrent("gru", read, channels, input_shape, outputs, width, depth, dropout, vocabulary=vocabulary,
+                      embedding=embedding, bidirectional=bidirectional, padded=padded)  # fmt: skip
 
 
 class Layer(nn.Module):
