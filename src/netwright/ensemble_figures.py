@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from netwright import building
+from netwright.comparing.intervals import sign_test
+from netwright.comparing.judging import ORDER, lower_is_better
 from netwright.data.examples import Examples, Part, Rows
 from netwright.data.loading import Batch, Batches
 from netwright.data.opening import bootstrapped
@@ -20,6 +23,8 @@ from netwright.recipe.schema import Data, Recipe
 from netwright.records import EnsemblePart
 from netwright.training.evaluating import call, evaluation_mode
 from netwright.training.precision import Precision
+
+TIE = 1e-6  # votes are sums of weights, which add up to 1: closer ones are equal
 
 
 def asked(network: Ensemble, batch: Batch) -> list[torch.Tensor]:
@@ -48,8 +53,24 @@ def judged(
     mean = {
         key: sum(weight * each[key] for weight, each in zip(network.weights, alone, strict=True)) for key in metrics
     }
-    found = EnsemblePart(part=part, ensemble=metrics, mean=mean, leaked=leaked, **tally.figures(mean, metrics))
-    return found, alone
+    told: dict[str, Any] = tally.figures(mean, metrics) | _beside_the_best(metrics, alone, names, tally)
+    return EnsemblePart(part=part, ensemble=metrics, mean=mean, leaked=leaked, **told), alone
+
+
+def _beside_the_best(
+    metrics: dict[str, Any], alone: Sequence[dict[str, Any]], names: Sequence[str], tally: _Tally
+) -> dict[str, Any]:
+    """What the ensemble has over the best of its members, by the metric that would decide a comparison."""
+    metric = next((name for name in ORDER if metrics.get(name) is not None), "")
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    scores = [sign * each[metric] if each.get(metric) is not None else -math.inf for each in alone] if metric else []
+    best = int(np.argmax(scores)) if scores else 0
+    if not scores or not math.isfinite(scores[best]):
+        return {}
+    return {
+        "metric": metric, "best": names[best], "gain": sign * metrics[metric] - scores[best],
+        "chance": tally.chance(best) if metric == "accuracy" else None,
+    }  # fmt: skip
 
 
 class _Tally:
@@ -58,6 +79,7 @@ class _Tally:
     def __init__(self, network: Ensemble, objective: Any) -> None:
         self._network, self._objective, self._count = network, objective, 0
         self._sums: dict[str, Any] = {}
+        self._apart: torch.Tensor | None = None  # (members, 2): examples that only the ensemble, or only it has right
 
     def add(self, said: Sequence[torch.Tensor], together: torch.Tensor, targets: torch.Tensor) -> None:
         task, weights = self._objective.task, self._network.weights
@@ -77,18 +99,33 @@ class _Tally:
         self._sum("disagreement", differ / len(pairs))
         if task == "classification":
             classes = self._objective.outputs
-            votes = sum(w * F.one_hot(each, classes) for w, each in zip(weights, decided, strict=True))
             labels = targets if targets.ndim == 1 else targets.argmax(1)
-            self._sum("vote", (votes.argmax(1) == labels).double().sum())  # type: ignore[union-attr] # not empty
+            votes = torch.stack([w * F.one_hot(each, classes) for w, each in zip(weights, decided, strict=True)]).sum(0)
+            elected = voted(votes, self._objective.probabilities(together))
+            self._sum("vote", (elected == labels).double().sum())
+            right = self._objective.decide(together) == labels
+            one_alone = [(right & (each != labels), ~right & (each == labels)) for each in decided]
+            told = torch.stack([torch.stack([won.sum(), lost.sum()]) for won, lost in one_alone])
+            self._apart = told if self._apart is None else self._apart + told
 
     def _sum(self, name: str, value: Any) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value
+
+    def chance(self, member: int) -> float | None:
+        """Of so uneven a split between the ensemble and a member, were both alike."""
+        return None if self._apart is None else sign_test(*map(int, self._apart[member]))
 
     def figures(self, mean: dict[str, float], metrics: dict[str, float]) -> dict[str, float]:
         found = {name: float(value) / max(1, self._count) for name, value in self._sums.items()}
         if self._objective.task != "regression" and "loss" in metrics:
             found["ambiguity"] = mean["loss"] - metrics["loss"]
         return found
+
+
+def voted(votes: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:
+    """The class (N,) with the most votes, both (N, classes); between equal ones the mean probability decides."""
+    tied = votes >= votes.max(1, keepdim=True).values - TIE
+    return torch.where(tied, probabilities.to(votes), -1.0).argmax(1)
 
 
 def decisions(network: nn.Module, objective: Any, batches: Batches, precision: Precision) -> npt.NDArray[np.int64]:

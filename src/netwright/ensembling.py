@@ -95,7 +95,13 @@ def ensemble(
         if snapshots:
             raise UsageError("--members", "together with --snapshots", "one or the other")
         if len(several) != 1:
-            raise UsageError("--members", f"{len(several)} subjects", "one recipe or data", "netwright ensemble digits")
+            word = "--bagging" if bagging else "--boosting" if boosting else "--members"
+            raise UsageError(
+                word, f"together with {len(several)} subjects ({', '.join(map(str, several))})",
+                "one recipe, data or run, by which the members are trained",
+                f"without {word}, which asks these together, or netwright ensemble {several[0]} {word}"
+                + (" 5" if word == "--members" else ""),
+            )  # fmt: skip
         _require_members(members)
         run: Run = ensemble_training.trained(
             several[0], members=members or ensemble_training.MEMBERS, bagging=bagging, boosting=boosting,

@@ -470,11 +470,17 @@ class EnsemblePart(Record, frozen=True, kw_only=True):
     Vedelsby 1995, equation 6). For probabilities: the mean of the members' losses less the ensemble's.
     ``error`` and ``members_error`` are the two sides' squared errors, of values alone.
     ``leaked``: examples of this part that a member has trained on, by member.
+    ``best``: the member that is best by ``metric`` on this part; ``gain``: by how much the ensemble is better (below 0:
+    worse); ``chance``: of classes, the chance of that were both alike, by the sign test.
     """
 
     part: str
     ensemble: dict[str, float | None]
     mean: dict[str, float | None]
+    metric: str = ""
+    best: str = ""
+    gain: float | None = None
+    chance: float | None = None
     disagreement: float | None = None
     vote: float | None = None
     ambiguity: float | None = None

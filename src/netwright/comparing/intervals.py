@@ -35,6 +35,12 @@ class Paired:
     settled: bool
 
 
+def sign_test(ahead: int, behind: int) -> float:
+    """The chance of a split at least as uneven were both alike: two-sided and exact (of two classifiers on the same
+    examples, those that only one has right: McNemar 1947)."""
+    return min(1.0, 2 * float(special.bdtr(min(ahead, behind), ahead + behind, 0.5))) if ahead + behind else 1.0
+
+
 def paired(differences: Sequence[float], level: float = LEVEL, comparisons: int = 1) -> Paired:
     """The mean of at least one difference, with an interval that holds for all ``comparisons`` at once (Bonferroni).
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 DETAIL = "ensemble"
+UNSURE = 0.05  # chance above which two are not told apart
 MADE = {
     "runs": "runs", "snapshots": "snapshots of one training", "seeds": "trainings with other seeds",
     "bagging": "trainings on bootstrap samples", "boosting": "trainings one after another, by SAMME",
@@ -43,8 +44,9 @@ def rows(found: EnsembleAccount) -> list[tuple[str, ...]]:
 
 
 def lines(found: EnsembleAccount) -> list[str]:
-    """How far the members differ, and what that brings."""
-    told = [line for part in found.parts for line in _of_part(part, found)]
+    """What asking all brings over the best of them, how far the members differ, and what that brings."""
+    told = [line for part in reversed(found.parts) for line in _verdict(part, found)]
+    told += [line for part in found.parts for line in _of_part(part)]
     bag = found.out_of_bag
     if bag is not None:
         metric = sentences.telling(bag)
@@ -93,7 +95,22 @@ def _value(metrics: Mapping[str, float | None], metric: str) -> str:
     return formatting.metric(metric, metrics.get(metric))
 
 
-def _of_part(part: EnsemblePart, found: EnsembleAccount) -> Sequence[str]:
+def _verdict(part: EnsemblePart, found: EnsembleAccount) -> Sequence[str]:
+    """Whether the ensemble is better than the best of its members on these examples."""
+    if part.gain is None:
+        return ()
+    own = next(member.metrics[part.part] for member in found.members if member.name == part.best)
+    name, together = formatting.metric_name(part.metric), _value(part.ensemble, part.metric)
+    unsure = "not told apart, " if part.chance is not None and part.chance > UNSURE else ""
+    sure = "" if part.chance is None else f" ({unsure}p = {formatting.short(part.chance, 2)} by the sign test)"
+    if part.gain > 0:
+        told = f"better than every member: {name} {together}, the best of them, {part.best}, {_value(own, part.metric)}"
+    else:
+        told = f"nothing won: {part.best} alone has {name} {_value(own, part.metric)}, the ensemble {together}"
+    return (f"{part.part}: {told}{sure}",)
+
+
+def _of_part(part: EnsemblePart) -> Sequence[str]:
     told = []
     if part.disagreement is not None:
         said = f"two members differ on {formatting.percent(part.disagreement)} of the examples"
