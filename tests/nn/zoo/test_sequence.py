@@ -40,6 +40,26 @@ def test_what_stands_behind_the_end_of_a_text_changes_nothing(name: str, read: s
     assert torch.allclose(alone, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("read", [read for read in READS if read != "every"])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_training_reads_texts_as_they_lie_and_says_what_packing_says(name: str, read: str) -> None:
+    """Answers and gradients without packing are those of every text by itself, also of an empty one."""
+    torch.manual_seed(0)
+    network = NETWORKS[name]((9,), 3, width=8, depth=2, vocabulary=20, padded=True, read=read).eval()
+    ids = _texts([9, 4, 0, 6], 9)
+    with torch.no_grad():
+        packed = network(ids)
+    told = network(ids)
+    assert torch.allclose(told, packed, atol=1e-6)
+    weights = torch.randn_like(told)
+    together = torch.autograd.grad((told * weights).sum(), list(network.parameters()))
+    network.padded = False  # then every position of what is handed over counts
+    alone = torch.cat([network(row[None, : max(1, int((row != 0).sum()))]) for row in ids])
+    assert torch.allclose(alone, told, atol=1e-6)
+    apart = torch.autograd.grad((alone * weights).sum(), list(network.parameters()))
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(together, apart, strict=True))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_an_empty_text_has_an_answer(name: str) -> None:
     network = NETWORKS[name]((4,), 2, width=8, vocabulary=9, padded=True, read="mean").eval()
