@@ -135,11 +135,11 @@ def test_what_is_seen_lies_in_the_database_and_findings_are_told_once(
     assert seen.network.parameters > 0
     assert seen.plan is not None
     assert (seen.plan.examples, seen.plan.batch_size, seen.plan.epochs) == (300, 32, 3)
-    assert seen.series.get("weight-norm").steps[:10] == list(range(1, 11))
+    assert list(seen.series.get("weight-norm").steps[:10]) == list(range(1, 11))
     assert [(row.epoch, row.split) for row in seen.epochs] == [
         (e, s) for e in (1, 2, 3) for s in ("train", "validation")
     ]
-    assert seen.series.get("loss").steps == list(range(1, 31))
+    assert list(seen.series.get("loss").steps) == list(range(1, 31))
     replay = seen.outcomes["replay"].baseline
     assert replay is not None
     assert replay.score == pytest.approx(run.metrics["validation"]["accuracy"])
@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on_under_watch(tmp_path: Path, only: Callable[.
     assert same(last(whole), last(resumed))
     seen = keeping.read(resumed.files)
     steps = seen.series.get("weight-norm").steps
-    assert steps == sorted(set(steps))
+    assert list(steps) == sorted(set(steps))
     assert steps[: len(half.series.get("weight-norm").steps)] == half.series.get("weight-norm").steps
     assert max(steps) > 20
     assert [row.epoch for row in seen.epochs if row.split == "train"] == [1, 2, 3]

@@ -84,8 +84,9 @@ def test_what_was_kept_comes_back(tmp_path: Path) -> None:
     assert kept.optimizer.groups == ({"lr": 0.5},)
     assert kept.finished
     assert kept.outcomes["rate ÷ 10"].gain == 0.4
-    assert kept.series.get("gradient-norm", "fc1") == ([1, 3], [5.0, 5.0], "1")
-    assert kept.series.get("loss") == ([1, 2, 3], [2.0, 1.5, 1.0], "loss")
+    norms, losses = kept.series.get("gradient-norm", "fc1"), kept.series.get("loss")
+    assert (list(norms.steps), norms.values, norms.unit) == ([1, 3], [5.0, 5.0], "1")
+    assert (list(losses.steps), losses.values, losses.unit) == ([1, 2, 3], [2.0, 1.5, 1.0], "loss")
     assert [(row.split, row.metrics) for row in kept.epochs] == [("validation", {"score": 0.75})]
 
 
@@ -94,7 +95,7 @@ def test_a_training_that_goes_on_keeps_what_is_new(tmp_path: Path) -> None:
     log = run.open_log()
     log.rewind(1)
     known = keeping.read(run)
-    assert known.series.get("gradient-norm", "fc2").steps == [1]
+    assert list(known.series.get("gradient-norm", "fc2").steps) == [1]
     assert known.plan is not None, "facts are of the start"
     keeper = keeping.Keeper(log, known)
     known.series.add(Measurement(probe="gradient-norm", step=2, unit="1", values=(0.25,), layer="fc2"))

@@ -566,7 +566,7 @@ def test_an_error_in_the_users_network_is_the_users() -> None:
         optimizer.step()
         watch.step(loss)
     watch.findings()
-    assert watch.observations.series.get("activation-scale", "0").steps == [1, 2]
+    assert list(watch.observations.series.get("activation-scale", "0").steps) == [1, 2]
 
 
 @pytest.mark.parametrize("when", ["before", "after", "in place"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from netwright.records import Measurement
 class Series(NamedTuple):
     """What one probe saw of one layer: ``values[i]`` at ``steps[i]``, ``None`` where it was not finite."""
 
-    steps: list[int]
+    steps: array[int]  # packed: an hour of small steps has a million of them
     values: list[float | None]
     unit: str
 
@@ -35,14 +36,17 @@ class SeriesStore:
 
     def add(self, measurement: Measurement) -> None:
         """Append; a measurement of several values (a span of steps) ends at ``measurement.step``."""
-        series = self._series.setdefault((measurement.probe, measurement.layer), Series([], [], measurement.unit))
+        key = measurement.probe, measurement.layer
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = Series(array("q"), [], measurement.unit)
         first = measurement.step - len(measurement.values) + 1
         series.steps.extend(range(first, measurement.step + 1))
         series.values.extend(measurement.values)
 
     def get(self, probe: str, layer: str = "") -> Series:
         """Empty where nothing was seen."""
-        return self._series.get((probe, layer), Series([], [], ""))
+        return self._series.get((probe, layer), Series(array("q"), [], ""))
 
     def layers(self, probe: str) -> list[str]:
         """The layers that the probe saw, in the order in which they were seen first."""
