@@ -94,3 +94,13 @@ def test_a_line_has_the_reason() -> None:
     assert "failed" in line
     assert "network.depth: got 9" in line
     assert "lr=0.2" in line
+
+
+def test_no_two_columns_have_one_name() -> None:
+    """Keys whose last words are alike, and one that is called as what every trial has."""
+    change = {"train.epochs": 3, "train.lr": 0.1, "augment.noise": 0.1, "network.noise": 0.2}
+    trials = [Trial(number=0, change=change, state="finished", value=0.9, curve=(0.5, 0.9))]
+    heads = [str(column.header) for column in studies.table(trials, "accuracy").columns]  # type: ignore[union-attr]
+    assert len(set(heads)) == len(heads)
+    assert {"epochs", "lr", "augment.noise", "network.noise"} < set(heads)
+    assert "augment.noise=0.1  network.noise=0.2" in studies.trial_line(trials[0], "accuracy")

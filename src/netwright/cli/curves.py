@@ -9,7 +9,7 @@ from cyclopts import Group
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import OUTPUT, Json, Out, RecipeFlags, Set, Trust, option, recipe_of, seconds_of
+from netwright.cli.options import OUTPUT, Json, Out, RecipeFlags, Set, Trust, is_run, option, recipe_of, seconds_of
 from netwright.errors import UsageError
 from netwright.recipe import override, parse_assignments
 
@@ -78,7 +78,7 @@ def curves(
     whole = None if time is None else seconds_of(time, "--time")
     what: Any = subject
     changes = None
-    if subject == "last" or any((place / "recipe.yaml").is_file() for place in (Path(subject), out / subject)):
+    if is_run(subject, out):
         changes = {**parse_assignments(set_ or []), **(flags.changes() if flags else {})}
     else:
         what = recipe_of(subject, set_, flags)

@@ -10,9 +10,9 @@ from cyclopts import Group
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of
+from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, asked_of, is_run, option
 from netwright.errors import UsageError
-from netwright.recipe import Recipe, override, parse_assignments
+from netwright.recipe import Recipe, override
 
 if TYPE_CHECKING:
     from netwright.workbench import Run
@@ -65,7 +65,7 @@ def ensemble(
         raise UsageError("netwright ensemble", "no run", "two runs or more", "netwright ensemble RUN RUN")
     what: list[Any] = list(subjects)
     if training and len(what) < 2:
-        what = [_recipe(what, folder, set_, flags)]
+        what = [_recipe(subjects[0] if subjects else None, folder, set_, flags)]
     from netwright.ensembling import ensemble as carry_out
 
     run = carry_out(
@@ -78,19 +78,13 @@ def ensemble(
 
 
 def _recipe(
-    subjects: list[str], folder: Path, assignments: list[str] | None, flags: RecipeFlags | None
+    subject: str | None, folder: Path, assignments: list[str] | None, flags: RecipeFlags | None
 ) -> Recipe:  # fmt: skip
-    """What is trained: a recipe or data, or a run as it was asked for, with what the command line changes."""
-    subject = subjects[0] if subjects else None
-    if subject == "last" or (subject and any((place / "recipe.yaml").is_file() for place in _places(subject, folder))):
-        asked = runs.RunDirectory(runs.find(subject, folder)).requested()
-        return override(asked, {**parse_assignments(assignments or []), **(flags.changes() if flags else {})})
-    recipe = recipe_of(subject, assignments, flags)
+    """What is trained; the members of data are named by it."""
+    recipe = asked_of(subject, folder, assignments, flags)
+    if is_run(subject, folder):
+        return recipe
     return override(recipe, {"name": recipe.name or Path(recipe.data.source).stem})
-
-
-def _places(subject: str, folder: Path) -> tuple[Path, Path]:
-    return Path(subject), folder / subject
 
 
 def _weights(text: str) -> list[float] | None:

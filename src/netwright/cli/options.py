@@ -11,12 +11,12 @@ from cyclopts import Group, Parameter
 
 from netwright.cli import printing
 from netwright.errors import RecipeError, UsageError
-from netwright.recipe import Recipe, from_dict, load, parse_assignments
+from netwright.recipe import Recipe, from_dict, load, override, parse_assignments
 from netwright.recipe.reading import choices, flag, parse_value, takes
 from netwright.recipe.schema import Loss, Optimizer, Schedule
 from netwright.recipe.writing import meanings
 from netwright.records import Severity
-from netwright.runs import DEFAULT_FOLDER
+from netwright.runs import DEFAULT_FOLDER, RunDirectory, find
 
 RECIPE_ENDINGS = (".yaml", ".yml")
 RECIPE = Group("Recipe", sort_key=2)
@@ -154,6 +154,24 @@ def recipe_of(subject: str | None, assignments: list[str] | None, flags: RecipeF
     if subject is not None and is_recipe(subject):
         return load(subject, changes)
     return from_dict({}, changes)
+
+
+def is_run(subject: str | None, folder: Path) -> bool:
+    """Whether a subject is a run, by its path, its name in ``folder``, or as the last one."""
+    if subject is None or subject == "last":
+        return subject is not None
+    return any((place / "recipe.yaml").is_file() for place in (Path(subject), folder / subject))
+
+
+def asked_of(
+    subject: str | None, folder: Path, assignments: list[str] | None, flags: RecipeFlags | None
+) -> Recipe:  # fmt: skip
+    """``recipe_of``; of a run the recipe as it was asked for, with what the command line changes."""
+    if subject is None or not is_run(subject, folder):
+        return recipe_of(subject, assignments, flags)
+    changes = parse_assignments(assignments or [])
+    from_dict({}, changes)  # a wrong value is named as it was given
+    return override(RunDirectory(find(subject, folder)).requested(), changes | (flags.changes() if flags else {}))
 
 
 def explained_takes(key: str) -> str:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from netwright import runs
 from netwright.cli import printing
-from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, option, recipe_of, seconds_of
+from netwright.cli.options import OUTPUT, Json, RecipeFlags, Set, Trust, asked_of, option, seconds_of
 from netwright.errors import StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def tune(
     subject: Annotated[
-        Path | None, option("a recipe (.yaml), or data: digits, a file or a folder. Left out: the default recipe")
+        Path | None,
+        option("a recipe (.yaml), data (digits, a file, a folder) or a run. Left out: the default recipe"),
     ] = None,
     /,
     *,
@@ -90,7 +91,7 @@ def tune(
         if show:
             tuned = studying.show(show, database=storage, folder=folder, said=said)
         else:
-            recipe = None if resume else recipe_of(None if subject is None else str(subject), set_, flags)
+            recipe = None if resume else asked_of(None if subject is None else str(subject), folder, set_, flags)
             tuned = studying.tune(
                 recipe, space=space or ("default",), trials=trials, seconds=seconds,
                 workers=1 if workers is None else workers, sampler=sampler or "tpe", halving=not full,

@@ -38,7 +38,8 @@ def difference_text(metric: str, value: float) -> str:
 
 
 def change_text(change: Mapping[str, Any]) -> str:
-    return "  ".join(f"{key.rpartition('.')[2]}={formatting.value_text(value)}" for key, value in change.items())
+    pairs = zip(_short(list(change)), change.values(), strict=True)
+    return "  ".join(f"{key}={formatting.value_text(value)}" for key, value in pairs)
 
 
 def trial_line(each: Trial, metric: str) -> str:
@@ -59,15 +60,7 @@ def table(trials: Sequence[Trial], metric: str, most: int = SHOWN) -> Renderable
 
     made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
     keys = list(dict.fromkeys(key for each in trials for key in each.change))
-    for column in (
-        "trial",
-        "state",
-        metric or "score",
-        "epochs",
-        "time",
-        *(key.rpartition(".")[2] for key in keys),
-        "",
-    ):
+    for column in (*_fixed(metric), *_short(keys), ""):
         made.add_column(column, justify="left" if column in ("state", "") else "right", overflow="fold")
     for each in _ordered(trials)[:most]:
         values = [formatting.value_text(each.change[key]) if key in each.change else "" for key in keys]
@@ -77,6 +70,17 @@ def table(trials: Sequence[Trial], metric: str, most: int = SHOWN) -> Renderable
             Text(formatting.clipped(each.reason, 60), "dim"),
         )  # fmt: skip
     return made
+
+
+def _fixed(metric: str) -> tuple[str, ...]:
+    """The columns of every trial; a recipe may have a key ``epochs`` beside the epochs that a trial came to."""
+    return "trial", "state", metric or "score", "epochs run", "time"
+
+
+def _short(keys: Sequence[str]) -> list[str]:
+    """Keys by their last word where that tells them apart."""
+    words = [key.rpartition(".")[2] for key in keys]
+    return [word if words.count(word) == 1 else key for key, word in zip(keys, words, strict=True)]
 
 
 def _ordered(trials: Sequence[Trial]) -> list[Trial]:
@@ -405,7 +409,7 @@ def parallel(trials: Sequence[Trial], axes: Sequence[Axis], metric: str) -> str:
     top, under = 34.0, charts.HEIGHT - 30
     parts: list[str] = []
     shown = [
-        *((key.rpartition(".")[2], ends) for key, _, ends in axes),
+        *zip(_short([key for key, _, _ in axes]), (ends for _, _, ends in axes), strict=True),
         (metric, (score_text(metric, low), score_text(metric, high))),
     ]
     for at, (title, ends) in enumerate(shown):
@@ -444,7 +448,7 @@ def _trials(trials: Sequence[Trial], metric: str) -> tuple[tuple[str, ...], list
         values = [formatting.value_text(each.change[key]) if key in each.change else "" for key in keys]
         numbers = score_text(metric, each.value), str(len(each.curve)), formatting.duration(each.seconds)
         rows.append((str(each.number), each.state, *numbers, *values, formatting.clipped(each.reason, 160)))
-    return ("trial", "state", metric or "score", "epochs", "time", *keys, "reason"), rows
+    return (*_fixed(metric), *keys, "reason"), rows
 
 
 STYLE = """

@@ -77,7 +77,7 @@ _netwright() {
           _arguments \
             '1:a recipe (.yaml), or data\: digits, a file or a folder. Left out\: the default re…:_files' \
             '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
-            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--target[the target column of a table, or several with commas or a *; default\: the last]:target' \
             '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
             '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
             '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
@@ -282,9 +282,9 @@ _netwright() {
               ;;
           esac
           _arguments \
-            '1:a recipe (.yaml), or data\: digits, a file or a folder. Left out\: the default re…:_files' \
+            '1:a recipe (.yaml), data (digits, a file, a folder) or a run. Left out\: the defau…:_files' \
             '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
-            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--target[the target column of a table, or several with commas or a *; default\: the last]:target' \
             '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
             '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
             '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
@@ -385,7 +385,7 @@ _netwright() {
             '--bagging[each on a bootstrap sample of the training part]' \
             '--boosting[one after another, each on what those before had wrong (SAMME)]' \
             '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
-            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--target[the target column of a table, or several with commas or a *; default\: the last]:target' \
             '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
             '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
             '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
@@ -564,7 +564,7 @@ _netwright() {
             '*:more of them' \
             '*--seeds[train all with so many seeds and judge the differences]:seeds' \
             '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
-            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--target[the target column of a table, or several with commas or a *; default\: the last]:target' \
             '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
             '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
             '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
@@ -639,7 +639,7 @@ _netwright() {
             '1:data (digits, a file, a folder), a recipe (.yaml) or a run' \
             "*--over[what grows\: data (the default), width, depth, capacity (the first of these two …]:over:(data capacity width depth batch-size)" \
             '*--task[what is predicted (auto, classification, multi-label, regression)]:task' \
-            '*--target[the target column of a table, or several with commas; default\: the last]:target' \
+            '*--target[the target column of a table, or several with commas or a *; default\: the last]:target' \
             '*--validation[a share of the training part, or a file or folder; 0\: none]:validation' \
             '*--test[a share of all examples, or a file or folder; 0\: none]:test' \
             '*--limit[at most so many training examples (stratified); 0\: all]:limit' \
