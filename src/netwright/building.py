@@ -22,6 +22,7 @@ from netwright.nn.depth import blocks
 from netwright.nn.layers.radial import Radial, place_all
 from netwright.nn.surgery import replay
 from netwright.nn.zoo import NETWORKS
+from netwright.nn.zoo.sequence import UNROLL
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import constraints, initializing, optimizers, schedules
@@ -56,7 +57,7 @@ def network_file(recipe: Recipe, material: Material) -> NetworkFile:
     return keeping.describe(
         recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
         depth=recipe.network.depth, dropout=recipe.network.dropout,
-        arguments=_of_text(recipe.network.name, material) | recipe.network.arguments,
+        arguments=_of_text(recipe.network.name, material) | _of_forecast(recipe, material) | recipe.network.arguments,
     )  # fmt: skip
 
 
@@ -69,6 +70,19 @@ def _of_text(name: str, material: Material) -> dict[str, Any]:
         fitting = [each for each in NETWORKS if "vocabulary" in inspect.signature(NETWORKS[each]).parameters]
         raise RecipeError("network.name", f"{name!r} for text", ", ".join(fitting), f"--set network.name={fitting[0]}")
     return {"vocabulary": len(text.vocabulary)} | ({"padded": True} if text.length else {"read": "every"})
+
+
+def _of_forecast(recipe: Recipe, material: Material) -> dict[str, Any]:
+    """What a network that unrolls its answer has to know: how many series it tells at once."""
+    if recipe.network.arguments.get("read") != UNROLL:
+        return {}
+    if material.task == "classification":
+        raise RecipeError(
+            "network.arguments.read", f"{UNROLL} where one class is told", "values or labels that follow each other",
+            "--set network.arguments.read=last",
+        )  # fmt: skip
+    window = getattr(material, "window", None)
+    return {} if window is None else {"channels": len(window.targets)}
 
 
 def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> NetworkFile:

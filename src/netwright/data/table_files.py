@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count as counting
 from itertools import islice
 from typing import Any, Literal
@@ -31,6 +31,22 @@ def open_table(source: Source, header: bool | Literal["auto"], ways: Mapping[str
     _stop_at_infinite(source, layout, named)
     numbers = (lambda: counting(first_line)) if first_line is not None else (lambda: line_numbers(source, layout))
     return Table(source.name, tuple(names), named, count, layout.unnamed, numbers)
+
+
+def columns_named(wanted: str, names: Sequence[str], where: str) -> tuple[str, ...]:
+    """The column of that name, or several with commas; ``*`` stands for any text, in the order of the file."""
+    if wanted in names:
+        return (wanted,)
+    chosen: list[str] = []
+    for part in (part.strip() for part in wanted.split(",")):
+        pattern = re.compile(".*".join(map(re.escape, part.split("*"))))
+        found = [part] if part in names else [name for name in names if "*" in part and pattern.fullmatch(name)]
+        if not found:
+            raise unknown_name(where, part, names, DataError)
+        chosen += found
+    if len(set(chosen)) != len(chosen):
+        raise DataError(where, wanted, "each column once")
+    return tuple(chosen)
 
 
 def _dated(cells: Cells, way: Way | None) -> Cells:

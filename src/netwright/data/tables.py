@@ -34,7 +34,7 @@ from netwright.data.cells import (
 )
 from netwright.data.delimited import Source
 from netwright.data.examples import Array, Examples, Part, Task
-from netwright.data.table_files import open_table
+from netwright.data.table_files import columns_named, open_table
 from netwright.errors import DataError, nearest, setting, unknown_name
 from netwright.preprocess import Column, TablePreprocess
 from netwright.recipe.schema import Data
@@ -141,13 +141,7 @@ def _target_names(options: Data, table: Table) -> tuple[str, ...]:
                 "a file whose cells are divided by a comma, semicolon, tab or |",
             )
         return (usable[-1],)
-    names = (options.target,) if options.target in usable else tuple(part.strip() for part in options.target.split(","))
-    for name in names:
-        if name not in usable:
-            raise unknown_name(f"{table.name}: data.target", name, usable, DataError)
-    if len(set(names)) != len(names):
-        raise DataError(f"{table.name}: data.target", options.target, "each column once")
-    return names
+    return columns_named(options.target, usable, f"{table.name}: data.target")
 
 
 def _empty_and_unnamed(table: Table, name: str) -> bool:

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from netwright.data.cells import Table
 from netwright.data.delimited import Source
 from netwright.data.examples import Array, Examples, Part
-from netwright.data.table_files import open_table
-from netwright.errors import DataError, unknown_name
+from netwright.data.table_files import columns_named, open_table
+from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, WindowInput
 from netwright.recipe.schema import Data
 
@@ -87,11 +87,7 @@ def _targets(wanted: str, names: Sequence[str]) -> tuple[str, ...]:
     """The last column, or those that are named."""
     if wanted == "auto":
         return (names[-1],)
-    chosen = tuple(part.strip() for part in wanted.split(","))
-    for name in chosen:
-        if name not in names:
-            raise unknown_name("data.target", name, names, DataError)
-    return chosen
+    return columns_named(wanted, names, "data.target")
 
 
 def _values(table: Table, names: Sequence[str], missing: str, last: int = 0) -> Floats:

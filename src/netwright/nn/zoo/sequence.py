@@ -29,9 +29,10 @@ class Embedded(nn.Module):
     def __init__(self, name: str, input_shape: Sequence[int], vocabulary: int, features: int, padded: bool) -> None:
         super().__init__()
         if len(input_shape) != (1 if vocabulary else 2):
+            unroll = f", or --set network.arguments.read={UNROLL} to tell a sequence" if name in CELLS else ""
             raise NetworkError(
                 name, f"an input of shape {tuple(input_shape)}", "ids (T) with a vocabulary, or a series (C, T)",
-                "mlp, or --set network.arguments.vocabulary=N for ids",
+                f"mlp, --set network.arguments.vocabulary=N for ids{unroll}",
             )  # fmt: skip
         self.padded = padded and vocabulary > 0
         self.embedding = (
