@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import signal
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ from netwright.recipe import Recipe, override
 from netwright.recipe.comparing import flat
 from netwright.recipe.schema import FULL_BATCH, OPTIMIZERS, SCHEDULES
 from netwright.runs import RunDirectory
-from netwright.training.recording import DivergedError, Interrupted
+from netwright.training.recording import DivergedError, Interrupted, Recorder
+from netwright.training.state import State
 
 SMALL = override(
     Recipe(),
@@ -90,23 +89,22 @@ def test_the_same_recipe_gives_the_same_bits_and_another_seed_does_not(tmp_path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_a_resume_ends_at_the_same_bits(tmp_path: Path, number: int) -> None:
-    changes: dict[str, Any] = {"train__epochs": 40, "augment__noise": 0.1, "train__optimizer": "adam"}
+def test_a_signal_saves_and_a_resume_ends_at_the_same_bits(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"train__epochs": 8, "augment__noise": 0.1, "train__optimizer": "adam"}
     whole = train(tmp_path / "whole", **changes)
-    main = threading.main_thread().ident
-    assert main is not None
+    real, steps = Recorder.after_step, whole.files.current()["step"]
 
-    def interrupt() -> None:
-        while not list((tmp_path / "cut").glob("*/run.sqlite")):
-            time.sleep(0.01)
-        time.sleep(0.15)
-        signal.pthread_kill(main, number)
+    def interrupt(recorder: Recorder, state: State, *others: Any) -> None:
+        if state.step == steps // 8 * 3 + 2:  # in the middle of an epoch
+            signal.raise_signal(number)
+        real(recorder, state, *others)
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
+    monkeypatch.setattr(Recorder, "after_step", interrupt)
     with pytest.raises(Interrupted):
         train(tmp_path / "cut", **changes)
-    thread.join()
+    monkeypatch.undo()
     directory = runs.find("last", tmp_path / "cut")
     assert RunDirectory(directory).summary().state == "interrupted"
     assert not RunDirectory(directory).is_locked()
