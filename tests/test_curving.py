@@ -122,6 +122,7 @@ def test_after_a_stop_only_the_rest_is_trained(tmp_path: Path, monkeypatch: pyte
 def test_no_training_begins_that_would_end_after_the_time(tmp_path: Path) -> None:
     found = netwright.curves(DIGITS, sizes=(40, 80), seeds=2, seconds=1e-3, folder=tmp_path, classical=False)
     assert found.left_out == 3  # one is needed to know how long they take
+    assert any("data 80 among them" in note for note in found.notes)  # a size that is not in the picture is named
     assert any("3 of 4" in note for note in found.notes)
 
 

@@ -108,6 +108,12 @@ def test_what_is_not_reached_in_time_is_shown_and_a_stop_keeps_what_is_done(
         path.write_text(path.read_text()[:40])  # damaged: trained again
     netwright.curves(DIGITS, folder=tmp_path, **options)
     assert trained == [16, 64, 16, 64]
+    wider = options | {"sizes": (16, 64, 128), "seconds": 1e-3}
+    found = netwright.curves(DIGITS, folder=tmp_path, **wider)  # what is kept costs no time; the new one would
+    assert trained == [16, 64, 16, 64]
+    assert [point.batch_size for point in found.points] == [16, 64]
+    late = "1 of 3 trainings would have ended after --time, all of those with batch size 128 among them."
+    assert found.notes[-1] == late
 
 
 def test_a_size_that_memory_does_not_allow_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

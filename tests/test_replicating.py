@@ -146,12 +146,12 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     def quick(self: Any, arm: Any, recipe: Recipe) -> Trained:
         trained.append(1.0)
         value = 0.9 + 0.01 * recipe.seed + (0.02 + 0.001 * (recipe.seed % 2)) * (arm.name == "two")
-        return Trained({"test": {"accuracy": value}}, 1.5, memory_bytes=1000)
+        return Trained({"test": {"accuracy": value, "loss": 0.5}}, 1.5, memory_bytes=1000)
 
     monkeypatch.setattr(replicating.Shop, "trained", quick)
     assert main(["compare", "one.yaml", "two.yaml", "--seeds", "4", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    (row,) = told["differences"]
+    (row,) = (row for row in told["differences"] if row["decisive"])
     assert (row["verdict"], row["better"]) == ("better", "two")
     assert row["low"] < 0.0205 < row["high"]
     assert main(["compare", "one.yaml", "train.lr=0.002 train.momentum=0.5", "--seeds", "3"]) == 0
@@ -159,6 +159,10 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no difference shown" in out
     assert main(["compare", "one.yaml", "two.yaml", "three.yaml"]) == 0  # without seeds: what differs
     assert "train.lr" in capsys.readouterr().out
+    assert main(["compare", "one.yaml", "two.yaml", "--seeds", "3", "--metric", "loss"]) == 0
+    said = capsys.readouterr().err
+    assert "one: loss 0.5000 (test)" in said  # the progress speaks of what decides
+    assert "accuracy" not in said
     count = len(trained)
     for wrong, word in (
         (["one.yaml", "two.yaml", "--splits"], "--seeds"), (["one.yaml", "two.yaml", "--seeds", "1"], "2"),

@@ -32,6 +32,7 @@ from netwright.errors import DataError, NetwrightError, StoppedError, UsageError
 from netwright.preprocess import ArrayPreprocess, ImagePreprocess, apply
 from netwright.recipe import Recipe, defaults, override
 from netwright.recipe.comparing import flat
+from netwright.recipe.schema import Data
 from netwright.reporting import cards, formatting
 from netwright.reporting import curves as telling
 from netwright.scaling import concluding, decomposing, fitting
@@ -122,24 +123,32 @@ class Answers:
     choice: str = ""
 
 
+def judged(data: Data, order: Sequence[str], most: int) -> tuple[Examples, str, Array]:
+    """The examples, the first part of ``order`` that there is, and at most ``most`` of its positions: on those errors
+    are counted, the same ones for every training."""
+    material = open_material(data)
+    if not isinstance(material, Examples):
+        raise DataError(data.source, "a running text", "examples that can be counted", "netwright train")
+    part = next((part for part in order if part in material.parts), "")
+    if not part:
+        raise UsageError(
+            "curves", "no held-out examples", f"a {' or '.join(order)} part", f"--set data.{order[0]}=0.2"
+        )  # fmt: skip
+    return material, part, sample(material.parts[part].part_targets(), material.task, most, 0)
+
+
 class Survey:
     """The trainings and fits of one picture."""
 
     def __init__(
         self, recipe: Recipe, name: str, over: str, folder: Path, trust: bool, said: Said, seconds: float | None
     ) -> None:  # fmt: skip
-        material = open_material(recipe.data)
-        if not isinstance(material, Examples):
-            raise DataError(recipe.data.source, "a running text", "examples that can be counted", "netwright train")
-        self.part = next((part for part in ("test", "validation") if part in material.parts), "")
-        if not self.part:
-            raise UsageError("curves", "no held-out examples", "a test or validation part", "--set data.test=0.2")
+        material, self.part, self.rows = judged(recipe.data, ("test", "validation"), TESTED)
         if recipe.data.limit and over == "data":
             raise UsageError("data.limit", str(recipe.data.limit), "the amounts as --sizes", "--set data.limit=0")
         self.recipe, self.name, self.folder, self.trust, self.said = recipe, name, folder, trust, said
         self.material, self.seconds, self.began = material, seconds, time.monotonic()
         self.examples = len(material.parts["train"])
-        self.rows = sample(material.parts[self.part].part_targets(), material.task, TESTED, 0)
         self.truth = _answer(material.parts[self.part].take(self.rows), material)
         self.over = self._capacity() if over == "capacity" else over
         self.key = OVER[self.over]
@@ -237,7 +246,9 @@ class Survey:
                 "at least one", "; ".join(self.notes) or "a longer --time",
             )  # fmt: skip
         if left_out:
-            self.notes.append(f"{left_out} of {formatting.plural(planned, 'training')} would have ended after --time.")
+            self.notes.append(
+                not_in_time(left_out, planned, self.over, [s for s in sizes if not found["network"].get(s)])
+            )
         return self._concluded(found, sizes, seeds, left_out)
 
     def _too_long(self, took: dict[int, float], size: int) -> bool:
@@ -446,6 +457,12 @@ def _guess(took: dict[int, float], size: int) -> float:
     near, low, high = min(took, key=lambda known: abs(math.log(known / size))), min(took), max(took)
     power = math.log(took[high] / took[low]) / math.log(high / low) if high > low and took[low] else 1.0
     return float(took[near] * (size / near) ** min(max(power, 0.0), 2.0))
+
+
+def not_in_time(count: int, planned: int, over: str, untouched: Sequence[int]) -> str:
+    """What ``--time`` did not allow; sizes without any training are named."""
+    never = f", all of those with {over} {', '.join(map(str, untouched))} among them" if untouched else ""
+    return f"{count} of {formatting.plural(planned, 'training')} would have ended after --time{never}."
 
 
 def _answer(part: Part, material: Examples) -> Array:

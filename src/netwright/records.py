@@ -615,6 +615,16 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f} %"
 
 
+def count(value: int) -> str:
+    """With thin spaces between thousands: ``48 842``."""
+    return f"{value:,}".replace(",", "\u202f")
+
+
+def plural(value: int, one: str, many: str = "") -> str:
+    """``1 seed``, ``2 seeds``."""
+    return f"{count(value)} {one if value == 1 else many or one + 's'}"
+
+
 def shape_text(shape: Sequence[int]) -> str:
     """``(3, 32, 32)`` as ``3×32×32``."""
     return "×".join(str(size) for size in shape)

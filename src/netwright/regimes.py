@@ -26,10 +26,8 @@ import torch
 
 from netwright import building, environment, files, replicating, sizing, sourcing
 from netwright.comparing.arms import digest
-from netwright.data.examples import Examples
-from netwright.data.opening import open_material
-from netwright.data.splitting import sample
-from netwright.errors import DataError, NetwrightError, RecipeError, StoppedError, UsageError
+from netwright.curving import judged, not_in_time
+from netwright.errors import NetwrightError, RecipeError, StoppedError, UsageError
 from netwright.nn import keeping
 from netwright.optim import range_test
 from netwright.recipe import Recipe, defaults, override
@@ -122,15 +120,17 @@ def regimes(
         ) from stop  # fmt: skip
     notes = list(field.notes)
     if left_out:
-        notes.append(f"{formatting.plural(left_out, 'training')} would have ended after --time.")
+        untouched = [size for size in chosen if not found[size] and not field.too_large(size)]
+        notes.append(not_in_time(left_out, len(chosen) * seeds, "batch size", untouched))
     points = tuple(field.point(size, found[size]) for size in chosen if found[size] or field.too_large(size))
     if left_out and not any(found.values()):
         raise UsageError("--time", f"{seconds:g} s, in which no training ends", f"at least {within:g} s", "--within 5s")
     noises = [trial.noise for trials in found.values() for trial in trials if trial.noise]
+    more = formatting.percent(GROWTH - 1, 0)
     result = BatchRegimes(
         measure="unexplained variance" if field.material.task == "regression" else "error", part=field.part,
         tested=len(field.rows), examples=field.count, target=reach, within=within, rule=field.rule,
-        how=f"The clock counts training alone; errors are looked at whenever {GROWTH - 1:.0%} more examples were seen.",
+        how=f"The clock counts training alone; errors are looked at whenever {more} more examples were seen.",
         seeds=tuple(range(seeds)), points=points, noise=statistics.median(noises) if noises else None,
         free_bytes=sizing.free_bytes(building.device(field.recipe)), notes=tuple(notes), page=str(page),
         reused=sum(trial.reused for trials in found.values() for trial in trials),
@@ -212,14 +212,8 @@ class _Field:
     """The trainings of one recipe over batch sizes."""
 
     def __init__(self, recipe: Recipe, folder: Path, trust: bool, said: Said, within: float, rates: str) -> None:
-        material = open_material(recipe.data)
-        if not isinstance(material, Examples):
-            raise DataError(recipe.data.source, "a running text", "examples that can be counted", "netwright train")
-        self.part = next((part for part in ("validation", "test") if part in material.parts), "")
-        if not self.part:
-            raise UsageError("curves", "no held-out examples", "a validation or test part", "--set data.validation=0.1")
+        material, self.part, self.rows = judged(recipe.data, ("validation", "test"), LOOKED)
         self.material, self.folder, self.trust, self.said, self.within = material, folder, trust, said, within
-        self.rows = sample(material.parts[self.part].part_targets(), material.task, LOOKED, 0)
         self.count, self.notes = len(material.parts["train"]), list[str]()
         if recipe.train.schedule not in ("auto", "constant"):
             self.notes.append(f"The rate is constant: the recipe's schedule, {recipe.train.schedule}, is left aside.")

@@ -94,9 +94,10 @@ def compare(
     try:
         for arm, seed, trained in carry_out(compared, range(seeds), splits, shop.trained):
             results[arm.name, seed] = trained
-            if metric and not trained.failed:
-                deciding([arm], [seed], results, metric)  # before hours are spent on what cannot be judged
-            shop.tell(arm, seed, trained)
+            decides = None
+            if metric and not trained.failed:  # before hours are spent on what cannot be judged
+                decides = deciding([arm], [seed], results, metric)
+            shop.tell(arm, seed, trained, decides)
     except (Interrupted, KeyboardInterrupt) as stop:
         raise StoppedError(
             "compare", f"Ctrl-C after {len(results)} of {shop.planned} trainings",
@@ -225,9 +226,9 @@ class Shop:
         except (NetwrightError, OSError, ValueError):  # damaged, or of a network that has changed: it is trained anew
             return None
 
-    def tell(self, arm: Arm, seed: int, trained: Trained) -> None:
+    def tell(self, arm: Arm, seed: int, trained: Trained, decides: tuple[str, str] | None = None) -> None:
         self.done += 1
-        text = telling.result_text(trained.metrics) if not trained.failed else f"failed: {trained.failed}"
+        text = telling.result_text(trained.metrics, decides) if not trained.failed else f"failed: {trained.failed}"
         again = ", was there" if trained.reused else ""
         self.said(f"{self.done:>3}/{self.planned}  seed {seed}  {arm.name}: {text}{again}")
 

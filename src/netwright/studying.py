@@ -263,10 +263,12 @@ def _existing(name: str, base: Path, database: str, said: Said) -> Study:
         from netwright.errors import nearest
 
         known_names = sorted(path.parent.name for path in base.glob(f"*/{DATABASE}")) if base.is_dir() else []
-        expected = f"{', '.join(known_names)}, or last" if known_names else "a study, or last"
-        raise UsageError(
-            f"study {name}", f"no such study in {base}", expected, nearest(name, known_names) or "netwright tune digits"
-        )
+        got = f"no such study in {base}"
+        if (base / name).is_dir():
+            got = f"a folder without its {DATABASE}: {base / name}"
+        expected = f"one of {', '.join(known_names)}, or last" if known_names else "a study (there is none yet)"
+        found = nearest(name, known_names) or (known_names and "last")
+        raise UsageError(f"study {name}", got, expected, found or "netwright tune digits")
     return _study(name, base, database, said)
 
 

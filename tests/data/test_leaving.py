@@ -35,9 +35,9 @@ def test_what_is_mended_or_held_out_stays_and_is_said(tmp_path: Path) -> None:
     kept, notes = without(TRAIN, path, CLASSES)
     assert kept.rows.tolist() == [0, 3, 5]  # 0 is an ant now; 3 is meant in another part; 1 is not in this one
     said = " ".join(notes)
-    assert "1 of its lines have another label now" in said
-    assert "1 of its lines are held out" in said
-    assert "1 of its lines are not in the training part" in said
+    assert "1 line has another label now" in said
+    assert "1 line is of a held-out part" in said
+    assert "1 line is not in the training part" in said
 
 
 @pytest.mark.parametrize(
@@ -64,5 +64,22 @@ def test_it_is_a_key_of_the_data_and_leaves_held_out_parts_alone(tmp_path: Path)
     for part in ("validation", "test"):
         assert (less.parts[part].rows == whole.parts[part].rows).all()
     assert any("left out" in note for note in less.skipped)
-    with pytest.raises(DataError):
-        open_source(Data(leave_out=str(tmp_path / "nothing.csv")))
+
+
+def test_a_list_that_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
+    listed(tmp_path, "name\n#2\n")
+    for name, hint in (("lists.csv", str(tmp_path / "list.csv")), ("other.txt", "netwright check RUN --labels")):
+        with pytest.raises(DataError) as error:
+            open_source(Data(leave_out=str(tmp_path / name)))
+        told = error.value
+        assert told.where == "data.leave_out"
+        assert str(tmp_path / name) in told.got
+        assert "column name" in told.expected
+        assert hint in told.suggestion
+
+
+@pytest.mark.parametrize(("names", "most"), [("#0\n#2\n", False), ("#0\n#2\n#3\n", True)])
+def test_a_list_of_most_examples_is_said_loudly(names: str, most: bool, tmp_path: Path) -> None:
+    kept, notes = without(TRAIN, listed(tmp_path, f"name\n{names}"), CLASSES)
+    assert ("most of the training part" in notes[0]) == most
+    assert (f"{4 - len(kept)} of 4" in notes[0]) == most

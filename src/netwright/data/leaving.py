@@ -10,10 +10,12 @@ import numpy as np
 
 from netwright.data.examples import Part
 from netwright.data.texts import content_of, text_of
-from netwright.errors import DataError
+from netwright.errors import DataError, nearest
+from netwright.records import plural
 
 NAME, PART, GIVEN = "name", "part", "given"
 KEY = "data.leave_out"
+MOST = 0.5  # of the training part, above which a list is probably another one than was meant
 
 
 def without(train: Part, path: Path, classes: tuple[str, ...]) -> tuple[Part, tuple[str, ...]]:
@@ -47,11 +49,17 @@ def without(train: Part, path: Path, classes: tuple[str, ...]) -> tuple[Part, tu
     kept = np.setdiff1d(np.arange(len(train)), np.asarray(out, np.int64))
     if len(kept) == 0:
         raise DataError(KEY, f"{path}: all {len(train)} training examples", "a list that leaves some")
-    notes = [f"{len(set(out))} training examples are left out, as {path} says"]
-    for count, what in ((mended, "have another label now and stay"), (elsewhere, "are held out and stay there"),
-                        (unknown, "are not in the training part")):  # fmt: skip
-        if count:
-            notes.append(f"{path}: {count} of its lines {what}")
+    gone = len(train) - len(kept)
+    notes = [f"{plural(gone, 'training example')} {'is' if gone == 1 else 'are'} left out, as {path} says"]
+    if gone > MOST * len(train):
+        notes[0] = f"{KEY}: most of the training part is left out, {gone:,} of {len(train):,} examples, as {path} says"
+    for lines_of, verb, what in (
+        (mended, ("has", "have"), "another label now: mended, it stays"),
+        (elsewhere, ("is", "are"), "of a held-out part, which stays whole"),
+        (unknown, ("is", "are"), "not in the training part"),
+    ):  # fmt: skip
+        if lines_of:
+            notes.append(f"{path}: {plural(lines_of, 'line')} {verb[lines_of > 1]} {what}")
     return train.take(kept.astype(np.int64)), tuple(notes)
 
 
@@ -60,8 +68,12 @@ def _class(target: np.ndarray, classes: tuple[str, ...]) -> str:
 
 
 def _lines(path: Path) -> list[dict[str, str]]:
+    expected, hint = f"a list of examples, CSV with a column {NAME}", "netwright check RUN --labels, which writes one"
     if path.is_dir():
-        raise DataError(KEY, f"{path}, a folder", "a CSV file with a column name", "netwright check RUN --labels")
+        raise DataError(KEY, f"{path}, a folder", expected, hint)
+    if not path.exists():
+        near = nearest(path.name, [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else [])
+        raise DataError(KEY, f"{path}, which does not exist", expected, str(path.with_name(near)) if near else hint)
     try:
         reader = csv.DictReader(io.StringIO(text_of(content_of(path), str(path)), newline=""), strict=True)
         lines = list(reader)
@@ -70,7 +82,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
     if NAME not in (reader.fieldnames or ()):
         raise DataError(
             KEY, f"{path} with the columns {', '.join(reader.fieldnames or ()) or 'of nothing'}",
-            f"a column {NAME}", "netwright check RUN --labels, which writes such a list",
+            f"a column {NAME}", hint,
         )  # fmt: skip
     if any(line.get(NAME) is None for line in lines):
         raise DataError(KEY, f"{path}: a line without a name", "a name in every line")

@@ -120,9 +120,9 @@ def finish(examples: Examples, options: Data, known: TextInput | None = None) ->
     if options.leave_out:
         from netwright.data import leaving
 
-        listed = resolve(options.leave_out, leaving.KEY)
+        listed = Path(options.leave_out).expanduser()
         parts["train"], notes = leaving.without(parts["train"], listed, examples.classes)
-        examples = dataclasses.replace(examples, skipped=(*examples.skipped, *notes))
+        examples = dataclasses.replace(examples, skipped=(*notes, *examples.skipped))
     ordered: dict[str, Part] = {name: parts[name] for name in ("train", "validation", "test") if name in parts}
     if examples.text is not None:
         from netwright.data import texts

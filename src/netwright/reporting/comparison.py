@@ -22,10 +22,13 @@ WORDS = {
 Curves = Mapping[str, Mapping[tuple[str, str], Mapping[int, Sequence[float]]]]
 
 
-def result_text(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    """``accuracy 97.2 % (test)``"""
+def result_text(metrics: Mapping[str, Mapping[str, float]], decides: tuple[str, str] | None = None) -> str:
+    """``accuracy 97.2 % (test)``; ``decides``: the part and the metric, else the most telling one."""
     part, known = sentences.spoken_for(metrics)
     name = sentences.telling(known)
+    if decides is not None:
+        part, name = decides
+        known = metrics[part]
     return f"{formatting.metric_name(name)} {formatting.metric(name, known[name])} ({part})" if name else "no metrics"
 
 
@@ -138,7 +141,8 @@ def about(found: Comparison) -> str:
     seeds, reused = len(found.seeds), sum(arm.reused for arm in found.arms)
     held = "each with other held-out examples" if found.splits else "all on the same held-out examples"
     many = f"; the {found.comparisons} intervals hold together" if found.comparisons > 1 else ""
-    again = f" {formatting.plural(reused, 'run')} of before were used again." if reused else ""
+    used = "was" if reused == 1 else "were"
+    again = f" {formatting.plural(reused, 'run')} of before {used} used again." if reused else ""
     return f"{formatting.plural(seeds, 'seed')}, paired, {held}{many}.{again}"
 
 

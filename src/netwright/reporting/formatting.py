@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from netwright.records import percent
+from netwright.records import count, percent, plural
 
 __all__ = [
     "clipped", "count", "duration", "is_share", "metric", "number", "percent", "plural", "short", "size", "value_text",
@@ -67,15 +67,6 @@ def short(value: float | None, digits: int = 4) -> str:
     """A single number without zeros at its end: ``0.83``, ``52``."""
     text = number(value, digits)
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
-
-
-def count(value: int) -> str:
-    """With thin spaces between thousands: ``48 842``."""
-    return f"{value:,}".replace(",", "\u202f")
-
-
-def plural(value: int, one: str, many: str = "") -> str:
-    return f"{count(value)} {one if value == 1 else many or one + 's'}"
 
 
 def is_share(name: str) -> bool:

@@ -319,7 +319,7 @@ def curves(trials: Sequence[Trial], metric: str) -> str:
     ticks = charts.nice_ticks(low, high)
     texts = charts.percent_texts(ticks) if share else charts.tick_texts(ticks)
     last = max(x for _, points in drawn for x, _ in points)
-    x_axis = _Axis(min(1, last - 1), last, _left(texts), charts.WIDTH - charts.RIGHT)
+    x_axis = _Axis(min(1, last - 1), max(2, last), _left(texts), charts.WIDTH - charts.RIGHT)
     y_axis = _Axis(ticks[0], ticks[-1], charts.HEIGHT - charts.BOTTOM, charts.TOP)
     x_ticks = [tick for tick in charts.nice_ticks(1, max(last, 2), 6, integer=True) if 1 <= tick <= last]
     parts = _frame(x_axis, y_axis, list(zip(x_ticks, charts.tick_texts(x_ticks))), list(zip(ticks, texts)), "epoch")
@@ -460,5 +460,5 @@ STYLE = """
 .bar-one { fill: var(--accent); } .bar-two { fill: var(--rate); } .whisker { stroke: var(--ink); stroke-width: 1.2; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 330px), 1fr)); gap: 24px; }
 .plot.whole { max-width: none; overflow-x: auto; } .plot.whole svg { min-width: 640px; }
-.swatch { width: 22px; height: 8px; margin-right: 6px; }
+.swatch .curve { stroke-width: 2.6; } .swatch .curve.rest { opacity: 1; } .swatch .curve.ended { opacity: .6; }
 """

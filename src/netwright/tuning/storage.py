@@ -289,7 +289,10 @@ def sqlite_url(path: Path) -> str:
     except sqlite3.OperationalError as error:
         raise RunError(str(path), str(error), "a place that can be written", "--out FOLDER") from error
     except sqlite3.DatabaseError as error:
-        raise RunError(str(path), f"a damaged file ({error})", "a study", "another --study") from error
+        others = sorted(other.parent.name for other in path.parent.parent.glob(f"*/{path.name}") if other != path)
+        known = f"; beside it are {', '.join(others)}" if others else ""
+        hint = f"another study, or remove {path.parent}"
+        raise RunError(str(path), f"a damaged file ({error})", f"a study{known}", hint) from error
     return f"sqlite:///{path.resolve()}"
 
 
