@@ -155,3 +155,22 @@ def test_splits_follow_the_seed_where_they_are_asked_to() -> None:
     assert A.seeded(3, False).data.split_seed == BASE.data.split_seed
     assert A.seeded(3, True).data.split_seed == B.seeded(3, True).data.split_seed == 3
     assert A.seeded(3, False).seed == 3
+
+
+def test_only_trainings_that_were_timed_alike_tell_seconds() -> None:
+    """A run that was trained for itself (reused, without a note of its memory) was watched, and took longer for it;
+    one of an earlier comparison was timed as the new ones are. Failed ones tell nothing."""
+    known = results({"a": 0.0, "b": 0.0})
+    value = {"test": {"accuracy": 0.9}}
+    own = [
+        Trained(value, 90.0, reused=True), Trained(value, 70.0, reused=True), Trained(value, 80.0, reused=True),
+        Trained({}, 0.1, failed="diverged"), Trained(value, 3.0, memory_bytes=30, reused=True),
+        Trained(value, 5.0, memory_bytes=50), Trained(value, 4.0), Trained({}, 0.2, failed="diverged", reused=True),
+    ]  # fmt: skip
+    known |= {("b", seed): one for seed, one in enumerate(own)}
+    first, second = judge([A, B], SEEDS, known).arms
+    assert first.seconds == 2.0
+    assert (second.seconds, second.memory_bytes) == (4.0, 40)
+    assert (second.reused, len(second.failed)) == (5, 2)
+    known |= {("b", seed): Trained(value, 90.0, reused=True) for seed in SEEDS}
+    assert judge([A, B], SEEDS, known).arms[1].seconds is None  # rather than a number of another kind
