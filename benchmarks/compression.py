@@ -2,7 +2,7 @@
 
     python benchmarks/compression.py weights  [--network lenet_300_100 caffe_lenet] [--seeds 0 1 2 3 4] [--epochs 6]
     python benchmarks/compression.py channels [--network small_resnet resnet20_cifar] [--macs 0.5 0.25] [--epochs 8]
-    python benchmarks/compression.py slimming [--epochs 6] [--heal 4]
+    python benchmarks/compression.py slimming [--epochs 6] [--heal 4] [--data mnist --label mnist]
     python benchmarks/compression.py binary   [--network lenet_300_100 caffe_lenet]
     python benchmarks/compression.py peers    [--network resnet20_cifar] [--macs 0.7 0.5 0.3]
 
@@ -122,7 +122,8 @@ def errors(run: Run, made: compressing.Compressed) -> Row:
 
 def weights(options: argparse.Namespace, network: str, seed: int) -> Row:
     run = trained("mnist", network, seed, options.epochs, options.limit, options.width)
-    made = compressed(run, f"prune=weights:share=0.92,gradual={options.gradual or options.epochs} heal={options.heal}")
+    prune = f"prune=weights:share=0.92,gradual={options.gradual or options.epochs}{options.prune}"
+    made = compressed(run, f"{prune} heal={options.heal}")
     last = made.steps[-1]
     return errors(run, made) | {
         "fewer": last.parameters[1] / last.nonzero[1], "file_bytes": [made.steps[0].file_bytes[0], file_of(made.run)],
@@ -156,7 +157,7 @@ def faster(before: Run, after: Run) -> dict[str, list[float] | str]:
 
 
 def slimming(options: argparse.Namespace, network: str, seed: int) -> Row:
-    run = trained("cifar10", network, seed, options.epochs, options.limit, options.width)
+    run = trained(options.data, network, seed, options.epochs, options.limit, options.width)
     slim = f"slim:epochs={options.gradual or options.epochs},threshold=0,least=0.99"  # cuts nothing
     made = compressed(run, f"{slim} prune=channels:share=0.7,criterion=norm{options.prune} heal={options.heal}")
     first, last = made.steps[0], made.steps[-1]
@@ -277,6 +278,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=0, help="training examples; 0: all")
     parser.add_argument("--prune", default="", help="more options of the pass that prunes, from its comma or colon on")
     parser.add_argument("--width", type=int, default=0, help="of the network; 0: the recipe's")
+    parser.add_argument("--data", choices=["cifar10", "mnist"], default="cifar10", help="of slimming")
     parser.add_argument("--label", default="", help="rows of other settings under a name of their own")
     measure(parser.parse_args())
 

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -26,7 +26,9 @@ def zeros(network: nn.Module) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("case", [CONVOLUTIONS, DENSE], ids=["convolutions", "dense"])
-@pytest.mark.parametrize("options", ["criterion=magnitude", "criterion=random", "criterion=gradient,scope=layer"])
+@pytest.mark.parametrize(
+    "options", ["criterion=lamp", "criterion=magnitude", "criterion=random", "criterion=gradient,scope=layer"]
+)
 def test_exactly_the_share_is_zero_and_stays_so(case: tuple, options: str) -> None:
     shape, build = case
     given_context = law.context(shape, examples=16)
@@ -47,9 +49,37 @@ def test_the_largest_weights_stay() -> None:
     torch.manual_seed(0)
     network = DENSE[1]()
     plain = torch.cat([layer.weight.abs().reshape(-1) for layer in masks.maskable(network)[0].values()]).detach()
-    passes.parse("prune=weights:share=0.8,least=0")[0].apply(network, given_context)
+    passes.parse("prune=weights:share=0.8,least=0,criterion=magnitude")[0].apply(network, given_context)
     kept = torch.cat([(layer.weight != 0).reshape(-1) for layer in masks.maskable(network)[0].values()])
     assert float(plain[kept].min()) >= float(plain[~kept].max())
+
+
+@given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30, unique_by=abs))
+def test_lamp_against_a_plain_sum(weights: list[float]) -> None:
+    """Lee et al. 2021, eq. 2, term by term."""
+    squares = [w * w for w in weights]
+    expected = [w / (sum(v for v in squares if v >= w) or 1.0) for w in squares]
+    torch.testing.assert_close(masks.lamp(torch.tensor(weights)), torch.tensor(expected), rtol=1e-5, atol=1e-30)
+
+
+@given(st.lists(st.floats(1e-3, 1e3), min_size=3, max_size=3), st.floats(0.1, 0.95))
+@settings(max_examples=20, deadline=None)
+def test_the_default_does_not_ask_for_the_scale_of_a_layer(units: list[float], share: float) -> None:
+    """A ReLU network says the same when its layers are rescaled, so the same weights have to go; by magnitude alone a
+    layer of small weights runs dry."""
+    given_context = law.context((20,), examples=8)
+    found = []
+    for factors in ([1.0, 1.0, 1.0], units):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 10))
+        with torch.no_grad():
+            for layer, factor in zip(masks.maskable(network)[0].values(), factors, strict=True):
+                layer.weight.mul_(factor)
+        passes.parse(f"prune=weights:share={share},least=0")[0].apply(network, given_context)
+        found.append([masks.mask_of(layer) for layer in masks.maskable(network)[0].values()])
+    wrong = sum(int((one != other).sum()) for one, other in zip(*found, strict=True))
+    assert wrong <= 2  # by rounding: two that change places
+    assert all(bool(mask.any()) for mask in found[0])
 
 
 def test_masks_twice_go_on_where_they_were() -> None:

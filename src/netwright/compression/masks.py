@@ -34,14 +34,15 @@ UPDATES = 100  # of the masks while the share grows
 class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``prune=weights:share=0.9`` or ``pattern=2:4``
 
-    ``criterion``: ``magnitude`` |w|, ``random``, ``gradient`` |w · ∂L/∂w| (Lee et al. 2019, eq. 3). ``scope``: one
+    ``criterion``: ``lamp`` w² over the sum of the squares of its layer's weights that are no smaller (Lee et al. 2021,
+    eq. 2), ``magnitude`` |w|, ``random``, ``gradient`` |w · ∂L/∂w| (Lee et al. 2019, eq. 3). ``scope``: one
     threshold for all layers, or the same share of each. ``least``: at least this share of each layer stays. ``keep``:
     layers that stay whole.
     """
 
     share: Annotated[float, msgspec.Meta(gt=0, lt=1)] | None = None
     pattern: str = ""
-    criterion: Literal["magnitude", "random", "gradient"] = "magnitude"
+    criterion: Literal["lamp", "magnitude", "random", "gradient"] = "lamp"
     scope: Literal["global", "layer"] = "global"
     least: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.01
     gradual: EpochsOrNone = 0
@@ -203,8 +204,21 @@ def _scores(
     result = {}
     for name, score in found.items():
         mask, score = mask_of(layers[name]), score.detach().cpu().float()
+        score = lamp(score) if options.criterion == "lamp" else score
         result[name] = score if mask is None else score.masked_fill(~mask.cpu(), -1.0)
     return result
+
+
+def lamp(sizes: torch.Tensor) -> torch.Tensor:
+    """A layer's weights → w² / Σ v² over itself and all that come before it in descending order; of the same shape.
+
+    Lee et al. 2021, "Layer-adaptive sparsity for the magnitude-based pruning", eq. 2. The order within a layer stays;
+    a layer's largest weight has 1, whatever the layer's scale, so no layer runs dry. Costs a sort.
+    """
+    squares, order = sizes.reshape(-1).double().square().sort(descending=True)
+    scores = torch.empty_like(squares)
+    scores[order] = squares / squares.cumsum(0).clamp_(min=1e-300)
+    return scores.reshape(sizes.shape).float()
 
 
 def _mask(network: nn.Module, layers: dict[str, nn.Module], share: float, options: Options, context: Context) -> None:
