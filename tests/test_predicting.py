@@ -577,3 +577,31 @@ def test_broken_files_on_the_command_line(says: Any, digits: Run, pictures: Any,
     code, out, err = says(digits.directory, tmp_path / "bad.png", "--skip-broken", "--csv")
     assert (code, out) == (1, "")
     assert "none of 1 could be read" in err
+
+
+def test_texts_of_a_table_are_judged_alike_however_they_come(folder: Path, tmp_path: Path) -> None:
+    """A file, a stream, a pandas table and each text by itself; a table without the texts is named."""
+    pandas = pytest.importorskip("pandas")
+
+    texts = [f"{('lovely', 'awful')[n % 2]} film,\nI said when it was over: number {n}" for n in range(60)]
+    table = pandas.DataFrame({"review": texts, "mood": [("good", "bad")[n % 2] for n in range(60)]})
+    table.to_csv(tmp_path / "reviews.csv", index=False)
+    run = trained(folder, str(tmp_path / "reviews.csv"), network__name="gru", train__epochs=1)
+    said = predict(run, tmp_path / "reviews.csv")
+    assert [each.name for each in said[:2]] == ["line 3", "line 5"]  # where a row ends
+    same(predict(run, (tmp_path / "reviews.csv").open("rb")), said)
+    same(predict(run, table[["review"]]), said)
+    same([predict(run, text.encode())[0] for text in texts[:3]], said[:3])
+    with pytest.raises(DataError, match="review"):
+        predict(run, table[["mood"]].assign(more=1))
+
+
+def test_a_run_of_files_does_not_take_a_table_for_one_text(folder: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        place = tmp_path / "set" / ("good", "bad")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.txt").write_text(f"a text of number {number}")
+    run = trained(folder, str(tmp_path / "set"), network__name="gru", train__epochs=1)
+    (tmp_path / "t.csv").write_text("review,mood\na text,good\n")
+    with pytest.raises(DataError, match="a table"):
+        predict(run, tmp_path / "t.csv")

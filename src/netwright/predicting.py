@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from netwright import building
-from netwright.data import arrays, pictures, sounds, tables, windows
+from netwright.data import arrays, pictures, sounds, tables, text_tables, windows
 from netwright.data.examples import Array
 from netwright.data.kinds import Family, Kind, kind_of
 from netwright.data.texts import SUFFIXES, content_of, is_text, raw_of, text_of
@@ -242,7 +242,11 @@ class Predictor:
         elif isinstance(inputs, bytes | bytearray | memoryview) or hasattr(inputs, "read"):
             yield from self._stream(inputs if hasattr(inputs, "read") else io.BytesIO(bytes(inputs)), "#0")
         elif hasattr(inputs, "to_csv"):  # a pandas table
-            yield from self._stream(io.StringIO(inputs.to_csv(index=False)), "")
+            content = inputs.to_csv(index=False)
+            if self._file.text is not None and self._file.text.columns:
+                yield from self._text_rows(io.StringIO(content), False)
+            else:
+                yield from self._stream(io.StringIO(content), "")
         elif hasattr(inputs, "getbands"):  # a picture of Pillow
             content = io.BytesIO()
             inputs.save(content, "PNG")
@@ -316,7 +320,7 @@ class Predictor:
     def _expanded(self, paths: list[Path], record: Preprocess) -> Iterator[Path]:
         endings = ENDINGS[type(record)]
         if self._file.text is not None:
-            endings = SUFFIXES
+            endings = SUFFIXES | ENDINGS[TablePreprocess] if self._file.text.columns else SUFFIXES
         elif self._file.window is not None:
             endings = ENDINGS[TablePreprocess]
         for path in paths:
@@ -358,7 +362,14 @@ class Predictor:
                 cells, places = tables.rows(path, record, missing=self._missing, header=self._header)
                 yield _Piece((cells,), [f"{path}: {place}" if several else place for place in places])
             case ArrayPreprocess() if self._file.text is not None:
-                yield from self._texts(path.read_bytes() if is_text(path.name) else content_of(path), str(path))
+                table = path.suffix.lower() in ENDINGS[TablePreprocess]
+                if self._file.text.columns and not is_text(path.name):
+                    yield from self._text_rows(path, several)
+                elif table:
+                    wanted = f"{_TEXTS.several}, as this run takes"
+                    raise DataError(str(path), "a table", wanted, "a run that was trained on a table")
+                else:
+                    yield from self._texts(path.read_bytes() if is_text(path.name) else content_of(path), str(path))
             case ArrayPreprocess() if self._file.window is not None:
                 yield from self._forecast(path, str(path))
             case ArrayPreprocess():
@@ -404,7 +415,13 @@ class Predictor:
             raise DataError(
                 name, "a text for a run that goes on with one", "--sample", "netwright predict RUN --sample 500"
             )
-        yield _Piece((raw_of(text_of(content, name), record),), [name])
+        yield _Piece((raw_of([text_of(content, name)], record),), [name])
+
+    def _text_rows(self, source: Path | IO[Any], several: bool) -> Iterator[_Piece]:
+        """The texts in a table's rows."""
+        assert self._file.text is not None
+        ids, places = text_tables.rows(source, self._file.text, missing=self._missing, header=self._header)
+        yield _Piece((ids,), [f"{source}: {place}" if several else place for place in places])
 
     def _forecast(self, source: Path | IO[bytes], name: str) -> Iterator[_Piece]:
         """The last window of a table: the forecast is of the steps after its end."""
@@ -420,7 +437,11 @@ class Predictor:
         if isinstance(record, TablePreprocess):
             yield from self._table(_Named(content, name), record)
         elif self._file.text is not None:
-            yield from self._texts(content, name)
+            first = content.partition(b"\n")[0].decode("utf-8", "ignore")
+            if self._file.text.columns and all(column in first for column in self._file.text.columns):
+                yield from self._text_rows(_Named(content, name), False)  # its first row has the columns' names
+            else:
+                yield from self._texts(content, name)
         elif self._file.window is not None:
             yield from self._forecast(_Named(content, name), name)
         elif content.startswith(b"\x93NUMPY") and not isinstance(record, SeriesPreprocess):

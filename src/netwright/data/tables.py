@@ -1,9 +1,12 @@
 """Tables: CSV in its many forms and Parquet, as cells that a network can take.
 
-A column is a number, a category or a date. Dates are ISO (2016-07, 2016-07-01, 2016-07-01 12:30); one becomes several
-numbers, named after it: years since 2000 and the place in the year, the week and the day as sine and cosine, each only
-where it varies in training. Missing is an empty cell, ``?``, ``NA``, ``N/A``, ``NaN`` or ``null``; a missing category
-is the category ``?``. Leading lines that begin with ``|``, ``#`` or ``%`` are comments.
+A column is a number, a category, a date or a text. Dates are ISO (2016-07, 2016-07-01, 2016-07-01 12:30); one becomes
+several numbers, named after it: years since 2000 and the place in the year, the week and the day as sine and cosine,
+each only where it varies in training. Missing is an empty cell, ``?``, ``NA``, ``N/A``, ``NaN`` or ``null``; a missing
+category is the category ``?``. Leading lines that begin with ``|``, ``#`` or ``%`` are comments.
+
+Texts (most of them distinct, of five words or more on average) are read where there is no other input, or where
+``data.types`` says so: then the examples are those texts, as if they were files (``data.texts``).
 
 Left out, and said so in ``Examples.skipped``: texts of which most are distinct (names, identifiers), columns without a
 single value, and an unnamed first column that only counts the rows. ``data.types`` overrules all of this.
@@ -19,6 +22,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from netwright.data import text_tables
 from netwright.data.cells import (
     Cells,
     Floats,
@@ -56,6 +60,8 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     """
     if like is None:
         return _training(options, path)
+    if like.text is not None and like.text.columns:
+        return text_tables.alike(options, path, like, _targets)
     record = like.preprocess[0]
     if not isinstance(record, TablePreprocess):
         raise DataError(str(path), "a table", f"what training has read: {like.kind}")
@@ -100,6 +106,12 @@ def _training(options: Data, path: Path) -> Examples:
             raise unknown_name(f"{path}: data.types", name, table.names, DataError)
     names = _target_names(options, table)
     notes: list[str] = []
+    texts = _text_columns(table, names, options, notes)
+    if texts:
+        chosen = [table.column(name) for name in names]
+        task = _task(table, names, chosen, options)
+        targets, classes = _targets(table, names, chosen, task, None, notes)
+        return text_tables.training(options, path, table, texts, (task, targets, classes, names), notes)
     columns: list[Column] = []
     blocks: list[npt.NDArray[np.float32]] = []
     lacking: dict[str, npt.NDArray[np.bool_]] = {}
@@ -133,6 +145,8 @@ def _target_names(options: Data, table: Table) -> tuple[str, ...]:
     if options.target == "auto":
         while usable and _empty_and_unnamed(table, usable[-1]):
             usable.pop()
+        told = [name for name in usable if not _is_text(table, name, options)]
+        usable = usable if not told or len(usable) < 2 else told if len(told) > 1 else [usable[0], *told]
         if len(usable) < 2:
             raise DataError(
                 table.name,
@@ -149,6 +163,30 @@ def _empty_and_unnamed(table: Table, name: str) -> bool:
     return name in table.unnamed and cells.kind == "number" and bool(np.isnan(cells.numbers).all())
 
 
+def _is_text(table: Table, name: str, options: Data) -> bool:
+    return text_tables.is_prose(table, name) if name not in options.types else options.types[name] == "text"
+
+
+def _text_columns(table: Table, targets: tuple[str, ...], options: Data, notes: list[str]) -> tuple[str, ...]:
+    """The columns whose texts are read: those of that type, or what reads as prose where there is nothing else."""
+    inputs = [name for name in table.names if name not in targets and options.types.get(name) != "ignore"]
+    said = [name for name in inputs if options.types.get(name) == "text"]
+    chosen = said or [name for name in inputs if _is_text(table, name, options)]
+    left = {name: "" if name in options.types else _useless(table, name) for name in inputs if name not in chosen}
+    others = [name for name, reason in left.items() if not reason]
+    if said and others:
+        raise DataError(
+            f"{table.name}: column {said[0]!r}",
+            f"texts beside the column{'s' * (len(others) > 1)} {', '.join(map(repr, others))}",
+            "texts alone: a network reads either words or the cells of a table",
+            " ".join(setting(f"data.types.{name}", "ignore") for name in others),
+        )  # fmt: skip
+    if others or not chosen:
+        return ()
+    notes += [f"{table.name}: column {name!r} left out: {reason}" for name, reason in left.items()]
+    return tuple(chosen)
+
+
 def _useless(table: Table, name: str) -> str:
     cells = table.column(name)
     if cells.kind == "number":
@@ -161,6 +199,8 @@ def _useless(table: Table, name: str) -> str:
         return ""
     distinct = len(cells.texts)
     if distinct > DISTINCT_TEXTS and distinct > DISTINCT_SHARE * table.count:
+        if text_tables.is_prose(table, name):
+            return f"texts ({setting(f'data.types.{name}', 'text')} reads them, and nothing else)"
         return f"{distinct} distinct texts in {table.count} rows ({setting(f'data.types.{name}', 'category')} keeps it)"
     return ""
 

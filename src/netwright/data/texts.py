@@ -1,4 +1,5 @@
-"""Texts to classify: a folder of .txt files for each class, also in an archive, laid out as pictures and sounds are."""
+"""Texts to judge: a folder of .txt files for each class, also in an archive, laid out as pictures and sounds are; and
+what texts from any source become."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import gzip
 import lzma
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from netwright.data.archives import entries
 from netwright.data.examples import Examples, Part
 from netwright.data.sounds import _places as places_of
-from netwright.data.words import PAD, UNKNOWN, Encoder, encode, frequent, id_type, padded, units
+from netwright.data.words import PAD, UNKNOWN, Encoder, Ids, frequent, id_type, padded, units
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, TextInput
 from netwright.recipe.schema import Data
@@ -42,25 +43,8 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
         raise DataError(str(path), "no .txt file", "a folder of .txt files for each class (positive/…, negative/…)")
     names = sorted(found)
     placed, classes = places_of(names, path, like)
-    unit: Literal["character", "word"] = "character" if options.unit == "character" else "word"
     texts = [text_of(found[name], f"{path}: {name}") for name in names]
-    if like is not None and like.text is not None:
-        record = like.text
-    else:
-        counts: Counter[str] = Counter()
-        for text in texts:
-            counts.update(units(text, unit))
-        record = TextInput(unit=unit, vocabulary=(PAD, UNKNOWN, *frequent(counts, 1 << 24)), unknown=1)
-    encoded = Encoder(record)
-    rows = [encoded(text) for text in texts]
-    if like is not None and like.text is not None:
-        length = like.text.length
-    else:
-        lengths = sorted(map(len, rows))
-        usual = lengths[max(0, round(USUAL * len(lengths)) - 1)]
-        length = options.length or max(1, min(LONGEST, usual))
-    record = msgspec.structs.replace(record, length=length)
-    raw = padded(rows, length, len(record.vocabulary))
+    raw, record, notes = coded(texts, options, like.text if like is not None else None, path)
     targets = np.asarray([label for _, label in placed], np.int64)
     whole = Part((raw,), targets, names=tuple(names))
     parts = {}
@@ -68,12 +52,34 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
         chosen = np.asarray([row for row, (name, _) in enumerate(placed) if name == part], np.int64)
         if len(chosen):
             parts[part] = whole if len(chosen) == len(names) else whole.take(chosen)
-    cut = sum(len(ids) > length for ids in rows)
-    notes = (f"{path}: the ends of {cut} texts are cut off, which are longer than {length} (data.length decides)",)
     return Examples(
         kind="array", task="classification", parts=parts, classes=classes, text=record,
-        preprocess=(ArrayPreprocess(shape=(length,), dtype=str(raw.dtype), scale=None),), skipped=notes if cut else (),
+        preprocess=(ArrayPreprocess(shape=(record.length,), dtype=str(raw.dtype), scale=None),), skipped=notes,
     )  # fmt: skip
+
+
+def coded(
+    texts: Sequence[str], options: Data, known: TextInput | None, where: Path
+) -> tuple[Ids, TextInput, tuple[str, ...]]:
+    """Texts as ids (N, length), how they became so, and what to say of it. ``known``: the way of the training texts;
+    else every unit has an id of its own until ``settled``."""
+    unit: Literal["character", "word"] = "character" if options.unit == "character" else "word"
+    record = known
+    if record is None:
+        counts: Counter[str] = Counter()
+        for text in texts:
+            counts.update(units(text, unit))
+        record = TextInput(unit=unit, vocabulary=(PAD, UNKNOWN, *frequent(counts, 1 << 24)), unknown=1)
+    encoded = Encoder(record)
+    rows = [encoded(text) for text in texts]
+    if known is None:
+        lengths = sorted(map(len, rows))
+        usual = lengths[max(0, round(USUAL * len(lengths)) - 1)]
+        record = msgspec.structs.replace(record, length=options.length or max(1, min(LONGEST, usual)))
+    length = record.length
+    cut = sum(len(ids) > length for ids in rows)
+    note = f"{where}: the ends of {cut} texts are cut off, which are longer than {length} (data.length decides)"
+    return padded(rows, length, len(record.vocabulary)), record, (note,) if cut else ()
 
 
 def settled(examples: Examples, options: Data, known: TextInput | None = None) -> Examples:
@@ -106,14 +112,15 @@ def settled(examples: Examples, options: Data, known: TextInput | None = None) -
         if id(raw) not in recoded:
             recoded[id(raw)] = table[raw]
         parts[name] = dataclasses.replace(part, inputs=(recoded[id(raw)],))
-    known = msgspec.structs.replace(known, length=record.length)
+    known = msgspec.structs.replace(known, length=record.length, columns=record.columns)
     record_of = ArrayPreprocess(shape=(record.length,), dtype=str(table.dtype), scale=None)
     return dataclasses.replace(examples, parts=parts, text=known, preprocess=(record_of,))
 
 
-def raw_of(text: str, record: TextInput) -> npt.NDArray[np.generic]:
-    """One text in the raw form of training, (1, length)."""
-    return padded([encode(text, record)], record.length, len(record.vocabulary))
+def raw_of(texts: Sequence[str], record: TextInput) -> npt.NDArray[np.generic]:
+    """Texts in the raw form of training, (N, length)."""
+    encoded = Encoder(record)
+    return padded([encoded(text) for text in texts], record.length, len(record.vocabulary))
 
 
 def is_text(name: str) -> bool:

@@ -62,12 +62,14 @@ Preprocess = ImagePreprocess | ArrayPreprocess | SeriesPreprocess | TablePreproc
 
 class TextInput(Record, frozen=True, kw_only=True):
     """How a text becomes ids: its units, the unit of every id, and the id of units that are not known (None: they are
-    left out). ``length``: units of an example, with 0 behind shorter ones; 0: a running text."""
+    left out). ``length``: units of an example, with 0 behind shorter ones; 0: a running text. ``columns``: those of a
+    table that hold the texts, one under the other; none: texts are files."""
 
     unit: Literal["character", "word"]
     vocabulary: tuple[str, ...]
     unknown: int | None = None
     length: int = 0
+    columns: tuple[str, ...] = ()
 
 
 class WindowInput(Record, frozen=True, kw_only=True):

@@ -81,7 +81,7 @@ class Data(Section, frozen=True, kw_only=True):
     fit: Literal["squash", "crop", "pad"] = "squash"  # how pictures of another shape become that size
     normalize: bool | Auto = "auto"  # (x - mean) / deviation, measured on the training part
     target: str = "auto"  # the target column of a table, or several with commas or a *; default: the last
-    types: dict[str, Literal["number", "category", "date", "ignore"]] = {}  # of columns, where the guess is wrong
+    types: dict[str, Literal["number", "category", "date", "text", "ignore"]] = {}  # of columns, where guessed wrong
     header: bool | Auto = "auto"  # whether a table's first row holds names
     missing: Literal["stop", "mean"] = "stop"  # empty or NaN cells of a table: stop, or fill with the training mean
     skip_broken: bool = False  # leave unreadable files out instead of stopping
