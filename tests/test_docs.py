@@ -66,6 +66,11 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "reviews" / label).mkdir(parents=True)
         for number in range(20):
             (folder / "reviews" / label / f"{number}.txt").write_text(f"a {word} film, number {number}")
+    judged = "".join(f'"a {("lovely", "awful")[n % 2]} film, said {n}",{("good", "bad")[n % 2]}\n' for n in range(60))
+    (folder / "reviews.csv").write_text("review,mood\n" + judged)
+    curves = np.column_stack((ones := np.linspace(1, 2, 60), *(ones * np.sin(step) for step in range(6))))
+    header = "size," + ",".join(f"y{step}" for step in range(6))
+    np.savetxt(folder / "curves.csv", curves, "%.3f", ",", header=header, comments="")
     (folder / "sales.csv").write_text("day,sold\n" + "\n".join(f"{day},{day % 7 * 10}" for day in range(200)) + "\n")
     for subject in ("digits", "digits", "photos/"):
         done = run(f"netwright train {subject} --epochs 1 --network mlp --set watch.confirm=0", folder)
