@@ -26,7 +26,7 @@ from netwright.compression.passes import Changed, Step
 from netwright.compression.prune import Sensitivity, sensitivity
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
-from netwright.records import CompressionStep, Latency, Surgery
+from netwright.records import CompressionStep, Latency, Surgery, plural
 from netwright.training import randomness
 from netwright.workbench import Run
 from netwright.workshop import RUNTIME, Figures, Said, Workshop, file_bytes, opened
@@ -232,7 +232,7 @@ def _stopped(
     if not _same(made, shop.run.network):
         shop.said("stopped; keeping the passes that are done (Ctrl-C once more leaves them)")
         subject = _kept(shop, made, tried, folder)
-        got = f"Ctrl-C; {done} of {len(steps)} passes are done and kept as {subject}"
+        got = f"Ctrl-C; {done} of {plural(len(steps), 'pass', 'passes')} done and kept as {subject}"
         got += f", what {steps[done].text} had done by then is not" * (done < len(steps))
         rest = [step.text for step in _for_all(steps[:done])] + rest
     elif not steps:

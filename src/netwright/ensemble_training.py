@@ -25,6 +25,7 @@ from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import replace_file
 from netwright.recipe import override
 from netwright.recipe.schema import Recipe
+from netwright.records import plural
 from netwright.replicating import FOLDER, Shop, named
 from netwright.training.precision import Precision
 from netwright.training.recording import Interrupted
@@ -64,7 +65,7 @@ def trained(
     if bagging and not isinstance(material, Examples):
         raise UsageError("--bagging", "a running text, or batches", "examples that can be drawn one by one")
     if weights and len(weights) != members:
-        raise UsageError("--weights", f"{len(weights)} numbers", f"{members}, one a member", "leave them out")
+        raise UsageError("--weights", plural(len(weights), "number"), f"{members}, one a member", "leave them out")
     found: list[Member] = []
     given: list[float] = []
     notes: list[str] = []

@@ -15,7 +15,7 @@ from torch import Tensor
 from netwright.errors import UsageError
 from netwright.graph.tracing import InputSpec
 from netwright.inspecting import Subject
-from netwright.records import Section
+from netwright.records import Section, plural
 
 EXAMPLES = 16  # real inputs, where none are named
 SHOWN_LAYERS = 24
@@ -73,7 +73,7 @@ def examples(found: Subject, files: Sequence[Path] = ()) -> tuple[Tensor, str]:
     sources = sourcing.open_batches(recipe, material, torch.device("cpu"))
     batches = sources.validation or sources.train
     batch = next(iter(batches.epoch(0)))
-    return batch.inputs[0][:EXAMPLES], f"{min(EXAMPLES, len(batch))} examples of {recipe.data.source}"
+    return batch.inputs[0][:EXAMPLES], f"{plural(min(EXAMPLES, len(batch)), 'example')} of {recipe.data.source}"
 
 
 def _noise(example: Any) -> Tensor:
@@ -121,7 +121,7 @@ def _filters(found: Subject) -> list[Section]:
     picture = first_filters(found.network, tuple(shape))
     if picture is None:
         return []
-    caption = f"{len(picture.channels)} filters of {picture.layer} ({'×'.join(map(str, picture.shape))})"
+    caption = f"{plural(len(picture.channels), 'filter')} of {picture.layer} ({'×'.join(map(str, picture.shape))})"
     return [Section(name="filters", title="First filters", pictures=((caption, png(picture.pixels)),))]
 
 

@@ -20,6 +20,7 @@ from netwright.observations import Observations
 from netwright.recipe import Recipe, defaults
 from netwright.recipe.comparing import flat
 from netwright.recipe.reading import override
+from netwright.records import plural
 from netwright.repair import mending, wording
 from netwright.repair import replica as replicas
 from netwright.repair.changes import USUAL_RATES
@@ -252,5 +253,6 @@ def lines(diagnosis: Diagnosis, ledger: mending.Ledger) -> list[str]:
     before, after = (("not finite" if value is None else f"{value:.3f}") for value in (ledger.before, ledger.after))
     said.append(f"  {ledger.measure}: {before} → {after}, with a seed that decided nothing")
     kept = sum(step.kept for step in ledger.steps)
-    said.append(f"  {len(ledger.steps)} remedies tried, {kept} kept, {ledger.seconds:.1f} s of computing")
+    tried = plural(len(ledger.steps), "remedy", "remedies")
+    said.append(f"  {tried} tried, {kept} kept, {ledger.seconds:.1f} s of computing")
     return said

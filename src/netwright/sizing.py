@@ -26,7 +26,7 @@ from netwright.inspection.memory import training_memory
 from netwright.preprocess import InputFile, input_shape
 from netwright.probes import noise_scale
 from netwright.recipe import Recipe, defaults, override
-from netwright.records import Record
+from netwright.records import Record, plural
 from netwright.reporting import formatting
 from netwright.training import randomness
 from netwright.training.evaluating import examine
@@ -249,7 +249,7 @@ def noise_of(network: nn.Module, objective: Any, recipe: Recipe, material: Examp
         raise DataError("batch size", "a network of several inputs", "one input", "")
     size = min(SMALL, len(rows) // 4)
     if size < 1:
-        raise DataError("batch size", f"{len(rows)} training examples", "at least 4")
+        raise DataError("batch size", plural(len(rows), "training example"), "at least 4")
     inputs, targets = torch.cat([b.inputs[0] for b in seen]), torch.cat([b.targets for b in seen])
     return noise_scale.measure(network.to(place), objective.loss, inputs, targets, size=size).batch
 

@@ -19,7 +19,7 @@ from netwright.nn.depth import blocks
 from netwright.preprocess import ImagePreprocess, InputFile
 from netwright.recipe import override
 from netwright.recipe.schema import Recipe
-from netwright.records import NetworkFile, StartRecord, Surgery
+from netwright.records import NetworkFile, StartRecord, Surgery, plural
 from netwright.runs import RunDirectory
 
 HANDED = "python"  # network.weights of tensors that came from Python
@@ -100,7 +100,8 @@ def open_start(recipe: Recipe, folder: Path | str, handed: Mapping[str, torch.Te
 def sentences(account: StartRecord) -> list[str]:
     """The account in words."""
     by = "by name" if account.how == "name" else "in their order, because no name is the network's"
-    lines = [f"starts from {account.source}: {account.parameters:,} values in {account.tensors} tensors, matched {by}"]
+    what = f"{account.parameters:,} values in {plural(account.tensors, 'tensor')}"
+    lines = [f"starts from {account.source}: {what}, matched {by}"]
     if account.new:
         lines.append(f"new, with initial values: {', '.join(account.new)}")
     unused = [name for name in account.left if name not in account.new]

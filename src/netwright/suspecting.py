@@ -189,8 +189,9 @@ class _Folds:
             self.notes.append(f"{plural(int(alone.sum()), 'example')} not judged: the only one of its class.")
         if len(train) < 2 * self.count:
             raise DataError(
-                "check --labels", f"{len(train)} training examples in {self.count} folds", f"at least {2 * self.count}"
-            )
+                "check --labels", f"{plural(len(train), 'training example')} in {self.count} folds",
+                f"at least {2 * self.count}",
+            )  # fmt: skip
 
     def announce(self, run: Run | None) -> None:
         """What it will cost, before it does."""

@@ -36,7 +36,7 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 def test_the_twelve_figures(says: Says, files: tuple[Path, Path]) -> None:
     said = says("boxes", *files, "--per-class")
     assert said.code == 0
-    assert "1 images, 3 boxes, 3 detections" in said.out
+    assert "1 image, 3 boxes, 3 detections" in said.out
     # miss, hit, hit: precision 2/3 up to the recall of 2/3, which 67 of 101 levels do not pass
     assert f"{67 / 101 * 2 / 3:.3f}" in next(line for line in said.out.splitlines() if line.startswith("AP "))
     assert [line.split()[0] for line in said.out.splitlines()[3:15]] == list(verb.MEANINGS)

@@ -161,7 +161,7 @@ def test_bad_values_are_counted_and_placed(tmp_path: Path) -> None:
     x[7, 2], x[30, 0], x[31, 1] = np.nan, np.inf, 1e300
     with pytest.raises(DataError, match=r"3 values .* the first in example 7"):
         read(Data(), saved(tmp_path, x=x, y=np.arange(50) % 2))
-    with pytest.raises(DataError, match=r"1 targets .* the first in example 3"):
+    with pytest.raises(DataError, match=r"1 target .* the first in example 3"):
         read(Data(), saved(tmp_path, x=np.ones((5, 1)), y=np.array([1, 2, 3, np.nan, 5])))
 
 

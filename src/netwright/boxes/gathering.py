@@ -19,6 +19,7 @@ from netwright.boxes.formats import (
     corners_and_areas,
 )
 from netwright.errors import DataError, unknown_name
+from netwright.records import plural
 
 TRUTH_KEYS = ("boxes", "labels", "crowd", "difficult", "area")
 DETECTION_KEYS = ("boxes", "labels", "scores")
@@ -65,7 +66,7 @@ def gather(
     masks. Detections: ``boxes``, ``labels``, ``scores``. ``labels`` names the classes; else the truth's numbers do.
     """
     if len(truth) != len(detections):
-        raise DataError("detections", f"{len(detections)} images", f"as many as of the truth, {len(truth)}")
+        raise DataError("detections", plural(len(detections), "image"), f"as many as of the truth, {len(truth)}")
     true = [_truth(item, number, format) for number, item in enumerate(truth)]
     found = [_detections(item, number, format) for number, item in enumerate(detections)]
     known = np.arange(len(labels)) if labels else np.unique(np.concatenate([row[0] for row in true] or [_none()]))

@@ -15,6 +15,7 @@ import numpy as np
 
 from netwright.boxes.formats import Floats, Format, as_boxes, corners
 from netwright.errors import DataError
+from netwright.records import plural
 
 BLOCK = 1 << 14  # pairs a block: its few temporaries fit a second-level cache
 NARROW = 64  # pairs a row
@@ -104,8 +105,9 @@ def _each(
         return matrix(kernel, one, other)
     if len(one.left) != len(other.left):
         raise DataError(
-            "second", f"{len(other.left)} boxes beside {len(one.left)}", "pairs", "paired=False for every pair"
-        )
+            "second", f"{plural(len(other.left), 'box', 'boxes')} beside {len(one.left)}", "pairs",
+            "paired=False for every pair",
+        )  # fmt: skip
     blocks = (slice(start, start + BLOCK) for start in range(0, len(one.left), BLOCK))
     parts = [kernel(one.of(part), other.of(part)) for part in blocks]
     return np.concatenate(parts) if parts else np.zeros(0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from netwright.cli import printing
 from netwright.cli.options import Json, option
 from netwright.errors import UsageError
+from netwright.records import plural
 
 if TYPE_CHECKING:
     from netwright.records import BoxFigures
@@ -71,7 +72,8 @@ def boxes(
 
 
 def _show(found: BoxFigures, per_class: bool) -> None:
-    printing.line(f"{found.images:,} images, {found.truths:,} boxes, {found.detections:,} detections")
+    boxes, detections = plural(found.truths, "box", "boxes"), plural(found.detections, "detection")
+    printing.line(f"{plural(found.images, 'image')}, {boxes}, {detections}")
     printing.line()
     if found.method == "coco":
         table = printing.table("figure", "", "IoU", "area", "detections", "value", right=("detections", "value"))

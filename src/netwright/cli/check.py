@@ -12,6 +12,7 @@ from netwright.cli import printing
 from netwright.cli.diagnose import missed, show
 from netwright.cli.options import FailOn, Json, Set, Trust, option, recipe_of
 from netwright.errors import UsageError, nearest
+from netwright.records import plural
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -243,13 +244,13 @@ def _rows(found: Check) -> Iterator[tuple[str, str, str]]:
     yield row("one input", parts[0], lambda part: f"{'×'.join(map(str, part.shape)) or 'a number'} {part.dtype}")
     yield row("inputs: mean ± deviation", parts[0], _spread)
     yield row("inputs: smallest … largest", parts[0], lambda part: _span(part.minimum, part.maximum))
-    yield row("inputs: not finite", parts[0], lambda part: f"{part.non_finite:,} rows")
+    yield row("inputs: not finite", parts[0], lambda part: plural(part.non_finite, "row"))
     if audit.class_counts:
         yield "classes", _counts(audit.class_counts), _counts(audit.validation_class_counts)
     elif audit.targets is not None:
         yield row("targets: mean ± deviation", parts[1], _spread)
-    shared = f"{audit.leaked:,} rows of training" if audit.validation_hashed else ""
-    yield "copies", f"{audit.duplicates:,} rows" + (f" of {audit.hashed:,}" if audit.duplicates else ""), shared
+    shared = f"{plural(audit.leaked, 'row')} of training" if audit.validation_hashed else ""
+    yield "copies", plural(audit.duplicates, "row") + (f" of {audit.hashed:,}" if audit.duplicates else ""), shared
     if audit.relation is not None:
         text = f"{audit.relation.score:.3f} ({audit.relation.learner}); permuted {audit.relation.chance:.3f}"
         yield "labels from inputs", text, ""
@@ -309,7 +310,7 @@ def _show(found: GradientCheck) -> None:
         printing.line(f"Wrong: the gradient of {names} (relative error above {found.tolerance:g})")
     else:
         printing.line(
-            f"Right: {len(found.rows)} tensors, {entries:,} entries; largest relative error beyond rounding "
+            f"Right: {plural(len(found.rows), 'tensor')}, {entries:,} entries; largest relative error beyond rounding "
             f"{found.error:.1e} (limit {found.tolerance:g})"
         )
     for text in found.skipped:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from netwright.cli import main, printing
 from netwright.cli.options import OUTPUT, Json, Out, Trust, option
 from netwright.errors import UsageError
+from netwright.records import plural
 from netwright.runs import DEFAULT_FOLDER
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def predict(
     if csv and json:
         raise UsageError("--csv", "together with --json", "one of them")
     if STANDARD_INPUT in files and len(files) > 1:
-        raise UsageError("-", f"standard input and {len(files) - 1} files", "one or the other")
+        raise UsageError("-", f"standard input and {plural(len(files) - 1, 'file')}", "one or the other")
     from netwright import workbench
     from netwright.predicting import Predictor
 

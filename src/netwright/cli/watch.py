@@ -15,6 +15,7 @@ from netwright.cli.diagnose import missed
 from netwright.cli.main import STANDARD_INPUT
 from netwright.cli.options import FailOn, Json, option
 from netwright.errors import UsageError
+from netwright.records import plural
 
 if TYPE_CHECKING:
     from netwright.watching.script import Found
@@ -90,7 +91,7 @@ def _tell(script: str, code: int, found: Found, json: bool, fail_on: Any = None)
         name = type(one.network).__name__
         told.append({"network": name, "steps": one.steps, **diagnosis.to_dict()})
         if not json:
-            printing.note(f"\n{name}, {one.steps} steps")
+            printing.note(f"\n{name}, {plural(one.steps, 'step')}")
             terminal.show(terminal.diagnosis(diagnosis), sys.stderr)
     if json:
         printing.document({"script": script, "exit_code": code, "networks": told, "unwatched": found.unwatched})

@@ -38,6 +38,7 @@ from netwright.data.pictures import conform, parse_size, plan_of
 from netwright.errors import DataError, nearest
 from netwright.preprocess import ArrayPreprocess, ImagePreprocess, Preprocess, parse_channels, raw_shape
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 INPUT_WORDS = ("x", "input", "inputs", "image", "images", "feature", "features", "data")
 TARGET_WORDS = ("y", "target", "targets", "label", "labels")
@@ -89,7 +90,7 @@ def _part(
     if len(x) == 0 or x.size == 0:
         raise DataError(where_x, f"an empty array of shape {x.shape}", "at least one example")
     if x.ndim and y.ndim and len(x) != len(y):
-        raise DataError(where_y, f"{len(y)} targets", f"{len(x)}, one for each example in {where_x}")
+        raise DataError(where_y, plural(len(y), "target"), f"{len(x)}, one for each example in {where_x}")
     check_finite(x, where_x)
     given = input_from_array(x, options, where_x)
     if like is not None:
@@ -414,7 +415,7 @@ def _checked(y: Numbers, where: str) -> Numbers:
     if y.dtype.kind == "f" and not np.isfinite(y).all():
         wrong = ~np.isfinite(y).reshape(len(y), -1).all(1)
         raise DataError(
-            where, f"{int(wrong.sum())} targets that are NaN or infinite, the first in example {int(wrong.argmax())}",
+            where, f"{plural(int(wrong.sum()), 'target')} NaN or infinite, the first in example {int(wrong.argmax())}",
             "finite numbers", "leave those examples out",
         )  # fmt: skip
     return y
@@ -495,7 +496,7 @@ def _classes(y: Numbers, where: str, like: Examples | None, keep_integers: bool)
         shown = ", ".join(map(repr, unknown[:5]))
         near = nearest(unknown[0], known)
         raise DataError(
-            where, f"classes that the training part has not: {shown} ({rows} examples)",
+            where, f"classes that the training part has not: {shown} ({plural(rows, 'example')})",
             f"one of {', '.join(known[:20])}", near or "examples of it in the training part",
         )  # fmt: skip
     table = np.asarray([places[name] for name in names], np.int64)

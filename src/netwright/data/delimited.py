@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from netwright.data.cells import DATE, MISSING, MISSING_CATEGORY, Cells, Floats, Way, no_number, number_like
 from netwright.errors import DataError
+from netwright.records import plural
 
 DELIMITERS = (",", ";", "\t", "|")  # and runs of spaces, where none of these divides the lines
 COMMENTS = ("|", "#", "%")
@@ -127,7 +128,7 @@ def layout_of(source: Source, header: bool | Literal["auto"], known: tuple[str, 
         header = header or (not known and _never_again(first, rest))
     if len(first) != width:
         raise DataError(
-            f"{source.name}: line {skip + 1}", f"{len(first)} cells", f"{width} as in the other lines",
+            f"{source.name}: line {skip + 1}", plural(len(first), "cell"), f"{width} as in the other lines",
             "a name for each column" if header else "quotes around a cell that holds the delimiter",
         )  # fmt: skip
     if not header:
@@ -311,7 +312,7 @@ def _divided_by_rows(
         if len(row) != width:
             line = next(islice(line_numbers(source, layout), before + number, None))
             raise DataError(
-                f"{source.name}: line {line}", f"{len(row)} cells", f"{width} as in the other lines",
+                f"{source.name}: line {line}", plural(len(row), "cell"), f"{width} as in the other lines",
                 "quotes around a cell that holds the delimiter",
             )  # fmt: skip
     return list(zip(*rows))

@@ -21,6 +21,7 @@ from netwright.data.forms import HandedArrays, HandedDataset, HandedLoader, arra
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, Preprocess
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 BATCH_SIZE = 64  # of a Dataset until ``configured`` says otherwise
 FORMS = "(X, y), a Dataset or a DataLoader"
@@ -187,7 +188,7 @@ def _same_length(one: HandedArrays, where: str) -> None:
         if x.ndim == 0 or len(x) != len(one.targets):
             count = len(x) if x.ndim else 0
             raise DataError(
-                f"{where}: {_input_name(one, i)}", f"{count} examples", f"{len(one.targets)}, as there are targets"
+                f"{where}: {_input_name(one, i)}", plural(count, "example"), f"{len(one.targets)}, as there are targets"
             )
     if one.rows is not None and len(one.rows) == 0:
         raise DataError(where, "an empty subset", "at least one example")

@@ -24,6 +24,7 @@ from netwright.data.examples import Array, Examples, Part
 from netwright.errors import DataError, nearest
 from netwright.preprocess import SeriesPreprocess
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 PARTS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
@@ -218,7 +219,8 @@ def _files(path: Path, skipped: list[str], skip_broken: bool) -> Iterator[tuple[
             else:
                 yield name, data
     skipped += [
-        f"{path}: {folder}: {count} files left out, as its name begins with _" for folder, count in outside.items()
+        f"{path}: {folder}: {plural(count, 'file')} left out, as its name begins with _"
+        for folder, count in outside.items()
     ]
 
 

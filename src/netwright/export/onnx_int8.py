@@ -18,6 +18,7 @@ import numpy as np
 
 from netwright.export.onnx import Runtime, quiet
 from netwright.export.target import Array
+from netwright.records import plural
 
 if TYPE_CHECKING:
     from netwright.export.package import Package
@@ -81,7 +82,7 @@ def quantize(plain: Path, path: Path, package: Package) -> str:
         said += " (the sums of 8-bit products saturate on this processor)"
     if left:
         said += f"; in float: {', '.join(name.strip('/').replace('/', '.') for name in left)}"
-    return f"{said}; the nearest of 5 ways to the float outputs on {len(expected)} examples"
+    return f"{said}; the nearest of 5 ways to the float outputs on {plural(len(expected), 'example')}"
 
 
 def compacted(model: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from netwright.preprocess.records import Preprocess, TablePreprocess
+from netwright.records import plural
 
 Affine = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -59,7 +60,7 @@ def _table(one: TablePreprocess, other: TablePreprocess) -> Affine:
         scale += [1.0 if category else mine.std / its.std] * width
         shift += [0.0 if category else (mine.mean - its.mean) / its.std] * width
     if len(one.columns) != len(other.columns):
-        raise ValueError(f"{len(other.columns)} columns instead of {len(one.columns)}")
+        raise ValueError(f"{plural(len(other.columns), 'column')} instead of {len(one.columns)}")
     return tuple(scale), tuple(shift)
 
 

@@ -219,7 +219,7 @@ def _filters(found: Curves) -> Section:
     assert fit is not None
     side = f"{fit.size[0]}×{fit.size[1]}"
     lead = [
-        f"Layer {fit.layer}: {fit.filters} filters of {side}. The nearest Gabor filter explains "
+        f"Layer {fit.layer}: {formatting.plural(fit.filters, 'filter')} of {side}. The nearest Gabor filter explains "
         f"{formatting.percent(fit.fit)} of a filter's energy on average, of random ones of that size "
         f"{formatting.percent(fit.random)}.",
         f"{formatting.percent(fit.beyond, 0)} of them lie above what 95 % of random ones stay below "

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from netwright.records import plural
 from netwright.scaling.records import PowerLaw
 
 Array = npt.NDArray[np.float64]
@@ -46,7 +47,7 @@ def fit(
     kept = {size: values for size, values in kept.items() if values.mean() <= SATURATED * saturated}
     sizes = tuple(kept)
     if len(sizes) < FEWEST_SIZES or sizes[-1] < FEWEST_RANGE * sizes[0]:
-        got = f"{len(sizes)} sizes" + (f" from {sizes[0]} to {sizes[-1]}" if sizes else "")
+        got = plural(len(sizes), "size") + (f" from {sizes[0]} to {sizes[-1]}" if sizes else "")
         return PowerLaw(sizes=sizes, said=f"too few points to say: {got} at which something was learned")
     n = np.concatenate([np.full(len(values), size, np.float64) for size, values in kept.items()])
     e = np.log(np.concatenate(list(kept.values())))

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from netwright import files
 from netwright.errors import NetwrightError, RunError, UsageError
 from netwright.recipe import Recipe, difference, from_dict, override
-from netwright.records import Record, Trial, to_builtin
+from netwright.records import Record, Trial, plural, to_builtin
 from netwright.tuning import sampling, storage
 from netwright.tuning.spaces import Space
 from netwright.tuning.storage import Said, Storage
@@ -403,7 +403,8 @@ class Study:
         shared = reasons.pop() if len(reasons) == 1 else f"{len(reasons)} reasons, the first: {sorted(reasons)[0]}"
         kind = UsageError if codes == {2} else RunError
         raise kind(
-            f"study {self.name}", f"{len(failed)} trials, and all of them failed: {shared}", "a recipe that trains",
+            f"study {self.name}", f"{plural(len(failed), 'trial')}, and none that did not fail: {shared}",
+            "a recipe that trains",
             "netwright train with the same recipe, until that works",
         )  # fmt: skip
 
