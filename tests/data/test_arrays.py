@@ -260,7 +260,7 @@ def test_another_file_must_be_like_training(tmp_path: Path) -> None:
     assert list(read(Data(), both, examples).parts) == ["validation", "test"]
     with pytest.raises(DataError, match=r"expected .*4"):
         read(Data(), saved(tmp_path, "o.npz", x=np.ones((2, 5)), y=np.array(["c", "a"])), examples)
-    with pytest.raises(DataError, match=r"'d' \(1 examples\)"):
+    with pytest.raises(DataError, match=r"'d' \(1 example\)"):
         read(Data(), saved(tmp_path, "o.npz", x=np.ones((2, 4)), y=np.array(["d", "a"])), examples)
 
 

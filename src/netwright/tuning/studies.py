@@ -403,7 +403,7 @@ class Study:
         shared = reasons.pop() if len(reasons) == 1 else f"{len(reasons)} reasons, the first: {sorted(reasons)[0]}"
         kind = UsageError if codes == {2} else RunError
         raise kind(
-            f"study {self.name}", f"{plural(len(failed), 'trial')}, and none that did not fail: {shared}",
+            f"study {self.name}", f"{plural(len(failed), 'trial')}, all failed: {shared}",
             "a recipe that trains",
             "netwright train with the same recipe, until that works",
         )  # fmt: skip
