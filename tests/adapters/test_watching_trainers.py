@@ -99,7 +99,7 @@ def test_transformers_hooks(monkeypatch: pytest.MonkeyPatch) -> None:
     callback.on_train_end(None, state, None)
     seen = callback.watch.observations
     assert callback.watch.steps == 24
-    assert seen.series.get("loss").steps == [8, 16, 24]
+    assert list(seen.series.get("loss").steps) == [8, 16, 24]
     assert seen.series.get("update-ratio", "2").finite
     assert len(seen.epochs) == 3
 

@@ -569,6 +569,37 @@ def test_an_error_in_the_users_network_is_the_users() -> None:
     assert list(watch.observations.series.get("activation-scale", "0").steps) == [1, 2]
 
 
+def test_outputs_of_layers_are_let_go_within_the_forward() -> None:
+    """The first forward tells the facts of the network, too: that must not hold every output until its end."""
+
+    class Chain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.before, self.norm, self.after = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+            self.dead: list[bool] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.norm(self.before(x))
+            held = weakref.ref(x)
+            x = F.relu(x)  # keeps its own output for the way back, not what it was given
+            self.dead.append(held() is None)
+            return self.after(x)
+
+    model = Chain()
+    seen: list[Watch] = []
+
+    def watched(*arguments: Any) -> Watch:
+        seen.append(netwright.watch(*arguments, confirm=0))
+        return seen[0]
+
+    plain(model, torch.optim.SGD(model.parameters(), 0.1), watched, steps=3)
+    assert model.dead == [True] * 3
+    facts = seen[0].observations.network
+    assert facts is not None
+    assert facts.executed
+    assert {layer.name: layer.output_shape for layer in facts.layers}["norm"] == (8,)
+
+
 @pytest.mark.parametrize("when", ["before", "after", "in place"])
 @pytest.mark.filterwarnings("error")
 def test_a_compiled_network(when: str) -> None:

@@ -259,7 +259,8 @@ class Sampler:
         if sample.backward_seen:
             return
         if self._calls.follow:
-            self._recorded.append(call)
+            given = None if call.given is None else _hollow(call.given)
+            self._recorded.append(call._replace(output=_hollow(call.output), given=given))
         output = call.output
         if call.again or not output.is_floating_point() or not output.numel() or _is_transformed(output):
             return
@@ -574,6 +575,13 @@ def _is_compiled(network: Any) -> bool:
         return True
     modules = network.modules() if isinstance(network, nn.Module) else ()
     return any("_orig_mod" in m._modules or m.__dict__.get("_compiled_call_impl") is not None for m in modules)
+
+
+def _hollow(tensor: Tensor) -> Tensor:
+    """Of the same shape, type and device, but of one number: outputs are let go as in any forward pass."""
+    if tensor.layout != torch.strided or tensor.is_nested or _is_transformed(tensor):
+        return tensor
+    return tensor.detach().new_empty(()).expand(tensor.shape)
 
 
 def _is_transformed(tensor: Tensor) -> bool:
