@@ -97,6 +97,30 @@ def test_what_is_predicted_are_values_again(folder: Path) -> None:
     assert said.values == {"b+1": pytest.approx(1240, abs=0.9), "b+2": pytest.approx(1242, abs=0.9)}
 
 
+def test_an_unrolled_forecast_tells_all_targets_step_by_step(folder: Path) -> None:
+    """Both columns rise steadily, so their steps are in order; the network knows how many it tells at once."""
+    import netwright
+    from netwright.errors import RecipeError
+    from netwright.recipe import Recipe, override
+
+    path = _table(folder / "u.csv", 120)
+    asked = override(Recipe(), {
+        "data.source": str(path), "data.horizon": 3, "data.window": 8, "data.target": "*", "network.name": "gru",
+        "network.width": 8, "network.arguments.read": "unroll", "train.epochs": 2, "watch.enabled": False,
+    })  # fmt: skip
+    run = netwright.train(asked, folder=folder)
+    assert isinstance(run.network.channels, int)
+    assert (run.network.channels, run.network.steps) == (len(run.inputs.window.targets), 3)
+    values = run.predict(path)[0].values
+    assert list(values) == [f"{name}+{step}" for name in run.inputs.window.targets for step in (1, 2, 3)]
+    assert values["b+1"] == pytest.approx(1240, abs=2)
+    assert values["b+3"] == pytest.approx(1244, abs=2)
+    with pytest.raises(RecipeError, match="one class"):
+        netwright.train(
+            override(asked, {"data.source": "digits", "data.target": "auto", "data.horizon": 0}), folder=folder
+        )
+
+
 def test_a_missing_step_stops_or_is_as_the_one_before(folder: Path) -> None:
     path = folder / "m.csv"
     path.write_text("\n".join(["a", *(str(n) if n != 20 else "" for n in range(80))]).replace("\n\n", "\nNA\n"))
