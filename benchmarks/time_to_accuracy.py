@@ -24,7 +24,7 @@ TARGET_RATIO = 0.2
 def netwright(accuracy: float, threads: int, seed: int, *, whole: bool = False) -> dict:
     import torch
 
-    from netwright import sourcing, workbench
+    from netwright import preparing, sourcing, workbench
     from netwright.data.opening import open_source
     from netwright.nn.zoo import NETWORKS
     from netwright.preprocess.with_torch import Prepared
@@ -44,7 +44,7 @@ def netwright(accuracy: float, threads: int, seed: int, *, whole: bool = False) 
     network = NETWORKS[chosen.name](images.shape[1:], 10, **arguments)
     prepared, reached, kept = Prepared(material.preprocess[0]), [], []
 
-    class Kept(workbench.Average):
+    class Kept(preparing.Average):
         """The averaged weights, which are what a run validates and keeps: known here, so that they can be tested."""
 
         def __init__(self, *arguments) -> None:
@@ -80,7 +80,7 @@ def netwright(accuracy: float, threads: int, seed: int, *, whole: bool = False) 
         def flush(self) -> None: ...
         def close(self) -> None: ...
 
-    workbench.Average = Kept
+    preparing.Average = Kept
     with tempfile.TemporaryDirectory(dir=common.work_folder()) as folder, contextlib.suppress(Reached):
         run = workbench.train(recipe, folder=folder, material=material, network=network, sinks=(Watch(),))
         total = time.perf_counter() - started - apart

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from common import HERE, shared
 
-from netwright import building, sourcing, workbench
+from netwright import building, preparing, sourcing
 from netwright.data.opening import open_source
 from netwright.recipe import Recipe, defaults, override
 from netwright.training import loop as loops
@@ -96,9 +96,9 @@ def train(task: str, material: Any, changes: dict[str, Any]) -> Curve:
     recipe = defaults.resolve(override(base(task), changes), sourcing.facts(material, None))
     randomness.seed(recipe.seed)
     inputs = sourcing.input_file(material, material.outputs)
-    network = workbench._built(building.network_file(recipe, material), True)
+    network = preparing.built(building.network_file(recipe, material), True)
     freezing = Freezing(network, recipe.train)
-    pieces = workbench._pieces(recipe, material, network, inputs, torch.device("cpu"), None, None, freezing)
+    pieces = preparing.pieces(recipe, material, network, inputs, torch.device("cpu"), None, None, freezing)
     held_out = pieces.sources.validation
     curve = Curve(lambda: evaluate(network, pieces.job.objective, held_out, pieces.job.precision))
     loops.train(pieces.job, State(), curve)

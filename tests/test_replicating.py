@@ -16,7 +16,7 @@ from netwright.errors import StoppedError, UsageError
 from netwright.recipe import Recipe, override
 from netwright.recipe.writing import dump
 from netwright.records import Comparison
-from netwright.training.recording import DivergedError, Interrupted
+from netwright.training.recording import DivergedError, Interrupted, Recorder
 
 SMALL: dict[str, Any] = {
     "data.source": "digits", "data.limit": 160, "network.name": "mlp", "network.width": 8, "train.epochs": 2,
@@ -96,18 +96,18 @@ def test_after_a_stop_the_same_call_goes_on_with_the_training_that_was_under_way
 ) -> None:
     whole = compared(tmp_path / "whole")
     counted.clear()
-    real = workbench.Recorder.after_epoch
+    real = Recorder.after_epoch
 
     def stopping(self: Any, state: Any) -> bool:
         if len(counted) == 3 and state.epoch == 1:
             self._stop_asked = True
         return real(self, state)
 
-    monkeypatch.setattr(workbench.Recorder, "after_epoch", stopping)
+    monkeypatch.setattr(Recorder, "after_epoch", stopping)
     with pytest.raises(StoppedError, match="2 of 4") as stop:
         compared(tmp_path)
     assert stop.value.exit_code == 130
-    monkeypatch.setattr(workbench.Recorder, "after_epoch", real)
+    monkeypatch.setattr(Recorder, "after_epoch", real)
     found = compared(tmp_path)
     assert len(counted) == 4  # the third was resumed, not begun again
     for one, other in zip(found.arms, whole.arms, strict=True):

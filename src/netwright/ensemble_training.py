@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from netwright import building, workbench
+from netwright import building, preparing
 from netwright.building import Material
 from netwright.comparing.arms import Arm, digest
 from netwright.data.examples import Examples
@@ -184,7 +184,7 @@ def _decided(member: Member, examples: Examples) -> npt.NDArray[np.int64]:
     """The member's class for every example of the whole training part, without augmentation."""
     recipe = member.recipe
     place = building.device(recipe)
-    with workbench._global_state(recipe):
+    with preparing.global_state(recipe):
         batches = building.batches(recipe, examples, "train", place)
         objective = building.objective(recipe, member.inputs, None)
         network = member.network.to(place)

@@ -19,7 +19,7 @@ import msgspec
 import torch
 from torch import nn
 
-from netwright import building, environment, exporting, runs, sourcing, workbench
+from netwright import building, environment, exporting, preparing, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.data import auditing
 from netwright.data.examples import Examples, Part
@@ -299,7 +299,7 @@ def assembled(
     try:
         material = _material(recipe, handed) if material is None else material
         leaks = _leaks(members, recipe, material, handed, leaky)
-        with workbench._global_state(recipe):
+        with preparing.global_state(recipe):
             return _made(members, weights, recipe, material, leaks, made, name, folder, said, tuple(notes))
     except KeyboardInterrupt as stop:
         raise StoppedError("ensemble", "Ctrl-C; nothing was written", "", "the same command again") from stop

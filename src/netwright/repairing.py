@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from netwright import building, runs, sourcing, starting, workbench
+from netwright import building, preparing, runs, sourcing, starting, workbench
 from netwright.data.examples import Examples
 from netwright.data.opening import open_source
 from netwright.diagnosis.judging import Diagnosis
@@ -188,9 +188,9 @@ def repair_recipe(
         resolved = override(resolved, sourcing.decided(resolved, material))
         randomness.seed(resolved.seed)
         inputs = sourcing.input_file(material, known.outputs)
-        record = workbench._network_record(resolved, material, None)
+        record = preparing.network_record(resolved, material, None)
         record = record if begun is None else begun.record(record)
-        network = workbench._built(record, trust)
+        network = preparing.built(record, trust)
         record = building.refitted(resolved, record, network)
         building.initialized(resolved, network, material)
         if begun is not None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from netwright import building, exporting, runs, sourcing, workbench
+from netwright import building, exporting, preparing, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.compression.passes import Context
 from netwright.data.examples import Examples
@@ -113,7 +113,7 @@ class opened:
         recipe = self._run.recipe
         material = self._material(recipe)
         sourcing.require_same(files.path, files.environment().get("data", {}), material)
-        self._state = workbench._global_state(recipe)
+        self._state = preparing.global_state(recipe)
         self._state.__enter__()
         try:
             return self._workshop(recipe, material)
