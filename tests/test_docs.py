@@ -1,8 +1,8 @@
 """Every command and every piece of Python in README and docs runs.
 
-``sh`` blocks run line by line in a folder that holds what the pages speak of: ``photos/`` with two classes,
-``table.csv``, ``instances.json``, ``detections.json``, ``book.txt``, ``reviews/``, ``sales.csv`` and short
-runs; ``make`` lines are looked up in the Makefile.
+``sh`` blocks of a page, of README those under one heading, run line by line in a folder that holds what the
+pages speak of: ``photos/`` with two classes, ``table.csv``, ``instances.json``, ``detections.json``, ``book.txt``,
+``reviews/``, ``sales.csv`` and short runs; ``make`` lines are looked up in the Makefile.
 ``python`` blocks of a page run one after the other.
 """
 
@@ -29,15 +29,27 @@ SLOW = {
     "netwright check digits --batch-size": TINY,
 }
 BRIEF = " --set watch.confirm=0"  # seconds of experiments after a training
+# These leave nothing that a later command reads: what one of them says at its first place it says at every other.
+ANSWERS = tuple(f"netwright {verb} " for verb in ("boxes", "check", "compare", "curves", "explain", "list"))
 
 
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
-def commands(page: Path) -> list[str]:
-    lines = [line.partition("  #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
-    return [line for line in lines if line]
+def sessions() -> dict[str, list[str]]:
+    """The commands of each page, of each heading of README; an answer only where it is asked first."""
+    texts = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    readme = re.split(r"^##+ ", texts.pop("README.md"), flags=re.M)
+    found: dict[str, list[str]] = {}
+    asked: set[str] = set()
+    for name, text in {**{f"README, {part.splitlines()[0]}": part for part in readme}, **texts}.items():
+        lines = [line.partition("  #")[0].strip() for block in blocks(text, "sh") for line in block.splitlines()]
+        commands = [line for line in lines if line and not (line in asked and line.startswith(ANSWERS))]
+        asked.update(commands)
+        if commands:
+            found[name] = commands
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -94,24 +106,25 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=lambda page: page.name)
-def test_every_command_of_a_page_runs(page: Path, house: Path) -> None:
+@pytest.mark.parametrize("commands", sessions().values(), ids=sessions())
+def test_every_command_of_a_page_runs(commands: list[str], house: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for command in commands(page):
+    for command in commands:
         if command.startswith("make "):
             assert re.search(rf"^{command.split()[1]}:", makefile, re.M), command
             continue
-        if "predict last" in command:
-            assert run("netwright train photos/ --epochs 1 --network mlp" + BRIEF, house).returncode == 0
         short = command + next(
             (more for start, more in SLOW.items() if command == start or command == f"{start} --json"), ""
         )
         if command == "netwright train recipe.yaml --set train.lr=0.01":
             assert run("netwright init recipe.yaml", house).returncode == 0
             short += " --epochs 1"
+        if command.startswith("netwright tune digits") and "watch." not in command:
+            short += BRIEF
         if command.startswith("netwright train") and "--print-recipe" not in command and "--resume" not in command:
             short += BRIEF
-            if command != "netwright train digits" and "--network" not in command and "photos" not in command:
+            default = command in ("netwright train digits", "netwright train photos/")
+            if not default and "--network" not in command and "--from" not in command:
                 short += " --network mlp"  # the default of pictures costs ten seconds each time
         if command == "netwright init recipe.yaml":
             (house / "recipe.yaml").unlink(missing_ok=True)
@@ -119,10 +132,12 @@ def test_every_command_of_a_page_runs(page: Path, house: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_the_python_of_a_page_runs(page: Path, house: Path) -> None:
-    code = "\n".join(blocks(page, "python"))
-    done = warm.python(["-c", code], house, timeout=250, NETWRIGHT_CACHE=str(house / "cache"))
+PYTHON = {page.name: "\n".join(blocks(page.read_text(encoding="utf-8"), "python")) for page in PAGES}
+
+
+@pytest.mark.parametrize("page", [page for page, code in PYTHON.items() if code])
+def test_the_python_of_a_page_runs(page: str, house: Path) -> None:
+    done = warm.python(["-c", PYTHON[page]], house, timeout=250, NETWRIGHT_CACHE=str(house / "cache"))
     assert done.returncode == 0, done.stderr
 
 

@@ -12,11 +12,19 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from netwright.cli.main import VERBS
+
+# What a verb imports is paid once a test process, not once a command: of Optuna that is two seconds.
 IMPORTED = [
-    "torch", "torch._dynamo", "sklearn.datasets", "netwright.cli.main", "netwright.workbench", "netwright.inspecting",
+    "torch", "torch._dynamo", "sklearn.datasets", "sklearn.ensemble", "sqlalchemy.dialects.sqlite", "alembic.migration",
+    "cyclopts.help", "PIL.PngImagePlugin", *(place.partition(":")[0] for place, _ in VERBS.values()),
+    "netwright.workbench", "netwright.inspecting", "netwright.compressing", "netwright.exporting", "netwright.curving",
+    "netwright.studying", "netwright.tuning.importance", "netwright.tuning.storage", "warmed",
 ]  # fmt: skip
 
 
@@ -38,23 +46,75 @@ def _child(words: Sequence[str], folder: str, environment: dict[str, str], out: 
             runpy.run_path(script, run_name="__main__")
 
 
+class Running:
+    """``python WORDS`` (``-m MODULE``, ``-c CODE`` or a script) in ``folder``, started; what it prints is in files."""
+
+    def __init__(self, words: Sequence[str], folder: Path, **environment: str) -> None:
+        self.words, environment = list(words), {**os.environ, **environment}
+        self._files = [tempfile.NamedTemporaryFile("r") for _ in range(2)]  # noqa: SIM115  # as long as this object
+        try:
+            context = multiprocessing.get_context("forkserver")
+        except ValueError:  # no fork on this system
+            self._child: Any = subprocess.Popen(
+                [sys.executable, *words], cwd=folder, env=environment, stdout=self._files[0], stderr=self._files[1]
+            )
+        else:
+            context.set_forkserver_preload(IMPORTED)
+            _start_server()
+            names = [file.name for file in self._files]
+            self._child = context.Process(target=_child, args=(self.words, str(folder), environment, *names))
+            self._child.start()
+        self.pid: int = self._child.pid
+
+    def printed(self) -> list[str]:
+        """What it printed until now: standard output, standard error."""
+        return [Path(file.name).read_text(encoding="utf-8") for file in self._files]
+
+    def wait_for(self, text: str, timeout: float) -> None:
+        """Until ``text`` was printed."""
+        ends = time.monotonic() + timeout
+        while text not in "".join(self.printed()):
+            code = self._child.poll() if isinstance(self._child, subprocess.Popen) else self._child.exitcode
+            assert code is None, f"ended with {code} before it printed {text!r}: {self.printed()}"
+            assert time.monotonic() < ends, f"not printed within {timeout} s: {text!r}, but {self.printed()}"
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        self._child.kill()
+        self.finish(60)
+
+    def finish(self, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Its exit code and what it printed; one that takes longer than ``timeout`` seconds is killed."""
+        if isinstance(self._child, subprocess.Popen):
+            try:
+                code = self._child.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                raise
+        else:
+            self._child.join(timeout)
+            if self._child.is_alive():
+                self._child.kill()
+                raise subprocess.TimeoutExpired(self.words, timeout)
+            code = self._child.exitcode
+        return subprocess.CompletedProcess(self.words, code, *self.printed())
+
+
 def python(words: Sequence[str], folder: Path, timeout: float, **environment: str) -> subprocess.CompletedProcess[str]:
-    """``python WORDS`` (``-m MODULE``, ``-c CODE`` or a script) in ``folder``: its exit code and what it printed."""
+    """``python WORDS`` in ``folder``, carried out: its exit code and what it printed."""
+    return Running(words, folder, **environment).finish(timeout)
+
+
+def _start_server() -> None:
+    """With this folder on its path (Python 3.11 passes it none), where ``warmed`` lies."""
+    from multiprocessing import forkserver  # not on every system
+
+    path = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([path] if path else [])])
     try:
-        context = multiprocessing.get_context("forkserver")
-    except ValueError:  # no fork on this system
-        return subprocess.run(
-            [sys.executable, *words], cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True,
-            timeout=timeout, check=False,
-        )  # fmt: skip
-    context.set_forkserver_preload(IMPORTED)
-    with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-        child = context.Process(
-            target=_child, args=(list(words), str(folder), {**os.environ, **environment}, out.name, err.name)
-        )
-        child.start()
-        child.join(timeout)
-        if child.is_alive():
-            child.kill()
-            raise subprocess.TimeoutExpired(list(words), timeout)
-        return subprocess.CompletedProcess(list(words), child.exitcode or 0, out.read(), err.read())
+        forkserver.ensure_running()
+    finally:
+        if path is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = path

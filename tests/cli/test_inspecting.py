@@ -5,13 +5,13 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import warm
 
 Says = Callable[..., Any]
 ALEXNET = (
@@ -115,8 +115,8 @@ def test_whatever_a_network_writes_stdout_is_the_answer_alone(tmp_path: Path) ->
         "        subprocess.run(['echo', 'child'])\n"
         "        return super().forward(x)\n"
     )
-    command = [sys.executable, "-m", "netwright", "inspect", f"{path}:Net", "--input", "4", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = ["-m", "netwright", "inspect", f"{path}:Net", "--input", "4", "--json"]
+    done = warm.python(command, tmp_path, timeout=120)
     assert done.returncode == 0
     assert json.loads(done.stdout)["totals"]["parameters"] == 20
     assert set(done.stderr.splitlines()) == {"raw", "printed", "child"}

@@ -1,8 +1,8 @@
 """``netwright train``: subjects, precedence, JSON, stopping and resuming."""
 
 import json
+import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import warm
 from netwright.recipe import Recipe, load, override
 from netwright.recipe.reading import from_dict, parse_yaml
 from netwright.runs import RunDirectory
@@ -168,18 +169,15 @@ def test_what_was_read_otherwise_than_it_stands_is_said(says: Says, tmp_path: Pa
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_stopping_saves_and_says_how_to_go_on(number: signal.Signals, says: Says, tmp_path: Path) -> None:
     words = ["--network", "mlp", "--epochs", "4000", "--limit", "100", "--set", "network.width=8", "--threads", "1"]
-    command = [sys.executable, "-m", "netwright", "train", "digits", *words, "--out", str(tmp_path), "--json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("epoch    5/"):
-            process.send_signal(number)
-            break
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert out == ""
-    assert "Traceback" not in err
-    assert f"netwright train --resume digits-0001 --out {tmp_path}" in err
+    command = ["-m", "netwright", "train", "digits", *words, "--out", str(tmp_path), "--json"]
+    running = warm.Running(command, tmp_path)
+    running.wait_for("\nepoch    5/", 120)
+    os.kill(running.pid, number)
+    done = running.finish(120)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert f"netwright train --resume digits-0001 --out {tmp_path}" in done.stderr
     run = RunDirectory(tmp_path / "digits-0001")
     epoch = run.current()["epoch"]
     assert 4 <= epoch < 4000

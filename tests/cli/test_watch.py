@@ -1,7 +1,6 @@
 """``netwright watch SCRIPT``: the script runs as alone, and what was found is told beside its own output."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+import warm
 from netwright.cli.main import _passed_on
 from netwright.watching import script as scripts
 
@@ -58,8 +58,7 @@ def script(tmp_path: Path) -> Path:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=120, env=environment)
+    return warm.python(words, Path.cwd(), timeout=120, OMP_NUM_THREADS="1")
 
 
 def test_output_and_exit_code_are_the_scripts(script: Path) -> None:
