@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from netwright.cli.main import PAGE_WIDTH, VERBS, application
+
+if TYPE_CHECKING:
+    from cyclopts import App
 
 PAGES = Path(__file__).parent / "pages"
 ZSH_END = """
@@ -29,15 +33,20 @@ def pages() -> dict[str, str]:
     return texts | {f"completion.{shell}": completions(shell) for shell in SHELLS}
 
 
+@functools.cache
+def _all_verbs() -> App:
+    app = application()
+    for name in VERBS:
+        app[name]  # imports the verb, whose docstring says what it does
+    return app
+
+
 def help_of(verb: str = "", width: int = PAGE_WIDTH) -> str:
     from rich.console import Console
 
     stream = io.StringIO()
     console = Console(file=stream, width=width, no_color=True, highlight=False)
-    app = application()
-    for name in VERBS:
-        app[name]  # imports the verb, whose docstring says what it does
-    app.help_print([verb] if verb else [], console=console)
+    _all_verbs().help_print([verb] if verb else [], console=console)
     text = "\n".join(line.rstrip() for line in stream.getvalue().splitlines()).strip() + "\n"
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
@@ -45,7 +54,7 @@ def help_of(verb: str = "", width: int = PAGE_WIDTH) -> str:
 
 
 def completions(shell: Literal["bash", "zsh", "fish"]) -> str:
-    script = application().generate_completion(shell=shell)
+    script = _all_verbs().generate_completion(shell=shell)
     if shell == "bash":  # where an option or argument takes a file, bash's own completion of files steps in
         script = script.replace("complete -F", "complete -o default -F")
     if shell == "zsh":  # works from a folder of $fpath under the usual name, and when it is sourced
