@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "compression": BASE | {"graph", "nn", "objectives"},
     "tuning": BASE | {"files", "recipe"},
     "studying": {"*"},
+    "trialling": {"*"},
     "compressing": {"*"},
     "keeping_compressed": {"*"},
     "workshop": {"*"},

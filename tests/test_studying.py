@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import subprocess
 import sys
@@ -11,13 +10,11 @@ from typing import Any
 
 import pytest
 
-from netwright import studying, workbench
+from netwright import studying
 from netwright.cli.main import main
 from netwright.errors import RunError
 from netwright.recipe import Recipe
-from netwright.records import EpochRow, Finding
-from netwright.training.recording import DivergedError
-from netwright.tuning.studies import Fatal, Outcome, Settings, Stop
+from netwright.tuning.studies import Fatal, Outcome, Settings
 
 COMMAND = [
     "tune", "digits", "--network", "mlp", "--epochs", "4", "--trials", "5", "--seeds", "2", "--best", "1",
@@ -101,42 +98,6 @@ def test_the_winner_is_a_recipe_with_its_difference(fake: type[Fake], capsys: py
     assert winner.train.lr == found["verdict"]["contestants"][0]["change"].get("train.lr", "auto")
     assert set(found["change"]) <= {"train.lr"}
     assert winner.network.name == "mlp"
-
-
-def test_what_the_machine_does_is_no_fault_of_a_recipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    trainer = studying.Trainer(Settings(recipe={}, space=()), tmp_path, False, material=object())
-
-    def ends(error: BaseException) -> Any:
-        def train(*arguments: Any, **named: Any) -> Any:
-            raise error
-
-        monkeypatch.setattr(workbench, "train", train)
-        return trainer(Recipe(), 0, lambda epoch, score: None)
-
-    with pytest.raises(Fatal):
-        ends(OSError(errno.ENOSPC, "no space left"))
-    with pytest.raises(Fatal):
-        ends(RunError("x", "a full disk"))
-    with pytest.raises(Stop, match="diverged"):
-        ends(DivergedError("step 3", "a loss of nan"))
-    with pytest.raises(ValueError, match="no"):
-        ends(ValueError("no"))
-    assert not list(tmp_path.iterdir())
-
-
-def test_errors_of_the_doctor_stop_a_trial_but_not_those_of_the_data() -> None:
-    heard: list[int] = []
-    eyes = studying.Eyes(lambda epoch, score: heard.append(epoch))
-    listener = studying.Listener(eyes)
-    row = EpochRow(epoch=1, step=10, split="validation", metrics={"accuracy": 0.5, "loss": 1.0})
-    listener.findings([Finding(code="leak", severity="error", where="data")])
-    listener.findings([Finding(code="dead-units", severity="warning", where="network")])
-    eyes.epoch(row)
-    eyes.series("loss", 0, [1.0])
-    assert heard == [1]
-    listener.findings([Finding(code="exploding-gradient", severity="error", where="network", layer="fc1")])
-    with pytest.raises(Stop, match="exploding-gradient in fc1"):
-        eyes.series("loss", 1, [1.0])
 
 
 def test_without_optuna_the_command_that_installs_it_is_said(tmp_path: Path) -> None:
