@@ -190,7 +190,7 @@ def _of_snapshots(run: Run, wanted: int | bool, trust: bool) -> list[Member]:
     kept = cycles.kept(run.files)
     if not kept:
         raise RunError(
-            str(run.directory), "a run without snapshots", "one that kept some", "netwright train … train.snapshots=5"
+            str(run.directory), "a run without snapshots", "one that kept some", "netwright train … --set train.snapshots=5"
         )
     count = len(kept) if wanted is True else int(wanted)
     if not 2 <= count <= len(kept):
