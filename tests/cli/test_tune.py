@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import warm
-from netwright import studying
+from netwright import runs, studying
 from netwright.cli.main import main
+from netwright.recipe import Recipe, override
 
 SMALL = "digits --network mlp --epochs 1 --limit 120 --set watch.enabled=false".split()  # noqa: SIM905
 
@@ -116,3 +117,43 @@ def test_ctrl_c_is_one_document_with_a_command_that_can_be_pasted(
 def test_what_a_study_settles_is_not_asked_again(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", *words]) == 2
     assert f"together with {words[2]}" in capsys.readouterr().err
+
+
+def test_a_run_is_tuned_as_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = override(Recipe(), {"data.source": "digits", "train.epochs": 3, "network.name": "mlp"})
+    run = runs.RunDirectory(runs.create(tmp_path / "runs", "mine"))
+    run.write_recipe(override(asked, {"train.lr": 0.123}), asked)  # what was chosen, and what was asked for
+    given: list[Recipe] = []
+
+    def tune(recipe: Recipe, **more: object) -> None:
+        given.append(recipe)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(studying, "tune", tune)
+    monkeypatch.chdir(tmp_path)
+    for subject in ("mine-0001", "runs/mine-0001", str(run.path), "last"):
+        assert main(["tune", subject, "--epochs", "5", "--set", "train.momentum=0.5"]) == 130
+    assert given == [override(asked, {"train.epochs": 5, "train.momentum": 0.5})] * 4
+    assert main(["tune", "mine-0001", "--set", "train.epochs=many"]) == 2
+    assert len(given) == 4
+
+
+@pytest.mark.parametrize("verb", [["tune"], ["curves"], ["ensemble", "--members", "2"]])
+def test_what_is_called_as_a_run_and_is_none_is_said_with_one_that_is_there(
+    verb: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs.RunDirectory(runs.create(tmp_path / "runs", "mine")).write_recipe(Recipe(), Recipe())
+    monkeypatch.chdir(tmp_path)
+    assert main([*verb, "mine-0002"]) in (1, 2)
+    assert "mine-0001" in capsys.readouterr().err
+
+
+def test_a_damaged_study_is_said_with_those_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("broken", "other"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        (tmp_path / "studies" / name / "study.sqlite").write_text("no database")
+    assert main(["tune", "--show", "broken", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "beside it are other" in said
+    assert main(["tune", "--show", "brooken", "--out", str(tmp_path)]) == 2
+    assert "one of broken, other, or last" in capsys.readouterr().err

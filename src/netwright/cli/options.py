@@ -157,10 +157,13 @@ def recipe_of(subject: str | None, assignments: list[str] | None, flags: RecipeF
 
 
 def is_run(subject: str | None, folder: Path) -> bool:
-    """Whether a subject is a run, by its path, its name in ``folder``, or as the last one."""
+    """Whether a subject is a run, by its path, its name in ``folder``, or as the last one; so is meant what is called
+    as a run and is nothing else."""
     if subject is None or subject == "last":
         return subject is not None
-    return any((place / "recipe.yaml").is_file() for place in (Path(subject), folder / subject))
+    if any((place / "recipe.yaml").is_file() for place in (Path(subject), folder / subject)):
+        return True
+    return bool(re.search(r"-\d{4}$", subject)) and not Path(subject).exists()
 
 
 def asked_of(
