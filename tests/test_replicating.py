@@ -213,3 +213,22 @@ def test_another_question_has_another_page_and_the_same_one_the_same(
     assert [compared(tmp_path, **asked).page for asked in questions] == pages
     other = [override(recipe, {"seed": 7}) for recipe in (FIRST, SECOND)]  # a recipe's own seed is not asked about
     assert compared(tmp_path, *other).page == pages[0]
+
+
+@pytest.mark.parametrize("about", [{"compressed": "prune=weights:share=0.5"}, {"members": [{"run": "one-0001"}]}])
+def test_what_no_recipe_trains_is_neither_used_again_nor_asked_for(
+    about: dict[str, Any], tmp_path: Path, counted: list[Any]
+) -> None:
+    """A compressed run keeps the recipe of what it was made of: its figures are not those of a training by it."""
+    recipe = override(FIRST, {"watch.enabled": False, "name": "made"})
+    run = workbench.train(recipe, folder=tmp_path)
+    counted.clear()
+    compared(tmp_path)
+    assert (0, "auto") not in counted  # it is as any other until then
+    run.files.write_json("environment.json", run.files.environment() | about | {"parent": {"run": "one-0001"}})
+    counted.clear()
+    found = compared(tmp_path, changes={"train.checkpoint_seconds": 7.0})
+    assert (0, "auto") in counted
+    assert str(run.directory) not in found.arms[0].runs
+    with pytest.raises(UsageError, match=r"trained again.*one-0001"):
+        compared(tmp_path, run, SECOND)

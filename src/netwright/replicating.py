@@ -131,14 +131,14 @@ def _asked(subject: Subject, folder: Path) -> tuple[str, Recipe]:
     if isinstance(subject, Recipe):
         name, recipe = subject.name, subject
     elif isinstance(subject, Run):
-        name, recipe = subject.directory.name, subject.files.requested()
+        name, recipe = subject.directory.name, subject.files.trainable()
     elif str(subject).lower().endswith((".yaml", ".yml")):
         name, recipe = Path(subject).stem, load(subject)
     elif subject in BUILT_IN or (Path(subject).exists() and not (Path(subject) / "recipe.yaml").exists()):
         name, recipe = Path(subject).name, from_dict({}, {"data.source": str(subject)})
     else:
         path = runs.find(subject, folder)
-        name, recipe = path.name, RunDirectory(path).requested()
+        name, recipe = path.name, RunDirectory(path).trainable()
     if recipe.data.format == "python" or "python" in (recipe.network.name, recipe.objective.loss):
         raise UsageError(name, "objects that came from Python", "a recipe that can be trained again")
     return name, recipe
@@ -211,6 +211,8 @@ class Shop:
             kept = run.environment()
             same = {name: kept.get("data", {}).get(name) for name in data} == data
             if not same or kept.get("versions") != environment.snapshot()["versions"] or run.is_locked():
+                return None
+            if run.made():  # it has the recipe of what it was made of
                 return None
             if _changed_since(run, material):
                 return None

@@ -208,6 +208,24 @@ class RunDirectory:
         path = self.path / "request.yaml"
         return _kept_recipe(path if path.exists() else self.path / "recipe.yaml")
 
+    def made(self) -> str:
+        """What made the run, where that was no training by its recipe."""
+        about: dict[str, Any] = {}
+        with contextlib.suppress(RunError):
+            about = self.environment()
+        if about.get("members"):
+            return "an ensemble of trained runs"
+        return f"a run that was compressed ({about['compressed']})" if about.get("compressed") else ""
+
+    def trainable(self) -> Recipe:
+        """The recipe as it was asked for. Raises ``UsageError`` where no training by it gives such a run."""
+        if made := self.made():
+            about = self.environment()
+            parts = [*about.get("members", ()), about.get("parent") or {}]
+            origin = next((str(each["run"]) for each in parts if each.get("run")), "")
+            raise UsageError(self.name, made, "a run whose recipe can be trained again", origin)
+        return self.requested()
+
     def read_json(self, file_name: str) -> Any:
         try:
             return json.loads((self.path / file_name).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from netwright import runs
 from netwright.cli import printing
 from netwright.cli.options import OUTPUT, Json, Out, RecipeFlags, Set, Trust, is_run, option, recipe_of, seconds_of
 from netwright.errors import UsageError
-from netwright.recipe import override, parse_assignments
+from netwright.recipe import from_dict, override, parse_assignments
 
 if TYPE_CHECKING:
     from netwright.scaling.records import BatchRegimes, Curves
@@ -79,7 +79,9 @@ def curves(
     what: Any = subject
     changes = None
     if is_run(subject, out):
-        changes = {**parse_assignments(set_ or []), **(flags.changes() if flags else {})}
+        assigned = parse_assignments(set_ or [])
+        from_dict({}, assigned)  # a wrong value is named as it was given
+        changes = assigned | (flags.changes() if flags else {})
     else:
         what = recipe_of(subject, set_, flags)
         what = override(what, {"name": what.name or Path(subject).stem})

@@ -174,7 +174,7 @@ def asked_of(
         return recipe_of(subject, assignments, flags)
     changes = parse_assignments(assignments or [])
     from_dict({}, changes)  # a wrong value is named as it was given
-    return override(RunDirectory(find(subject, folder)).requested(), changes | (flags.changes() if flags else {}))
+    return override(RunDirectory(find(subject, folder)).trainable(), changes | (flags.changes() if flags else {}))
 
 
 def explained_takes(key: str) -> str:
