@@ -34,7 +34,7 @@ from netwright.objectives.choosing import FITTING
 from netwright.preprocess import InputFile
 from netwright.preprocess.bridging import affine, bridge
 from netwright.recipe.schema import Network, Objective, Recipe
-from netwright.records import EnsembleAccount, EnsembleMember, EnsemblePart, NetworkFile
+from netwright.records import EnsembleAccount, EnsembleMember, EnsemblePart, NetworkFile, plural
 from netwright.reporting import page
 from netwright.runs import RunDirectory
 from netwright.training import loop as loops
@@ -96,11 +96,12 @@ def ensemble(
             raise UsageError("--members", "together with --snapshots", "one or the other")
         if len(several) != 1:
             word = "--bagging" if bagging else "--boosting" if boosting else "--members"
+            names = [str(getattr(each, "directory", getattr(each, "name", each))) for each in several]
+            again = f"netwright ensemble {names[0] if names else 'digits'} {word}{' 5' * (word == '--members')}"
             raise UsageError(
-                word, f"together with {len(several)} subjects ({', '.join(map(str, several))})",
+                word, f"together with {plural(len(several), 'subject')} ({', '.join(names)})",
                 "one recipe, data or run, by which the members are trained",
-                f"without {word}, which asks these together, or netwright ensemble {several[0]} {word}"
-                + (" 5" if word == "--members" else ""),
+                f"without {word}, which asks these together, or {again}",
             )  # fmt: skip
         _require_members(members)
         run: Run = ensemble_training.trained(
@@ -190,8 +191,9 @@ def _of_snapshots(run: Run, wanted: int | bool, trust: bool) -> list[Member]:
     kept = cycles.kept(run.files)
     if not kept:
         raise RunError(
-            str(run.directory), "a run without snapshots", "one that kept some", "netwright train … --set train.snapshots=5"
-        )
+            str(run.directory), "a run without snapshots", "one that kept some",
+            "netwright train … --set train.snapshots=5",
+        )  # fmt: skip
     count = len(kept) if wanted is True else int(wanted)
     if not 2 <= count <= len(kept):
         raise UsageError("--snapshots", f"{count} of {len(kept)}", f"from 2 to {len(kept)}", f"--snapshots {len(kept)}")
