@@ -72,7 +72,7 @@ def on_steps(observations: Observations) -> Iterator[Finding]:
     [
         {"augment.noise": 0.1, "train.optimizer": "adam"},
         {"network.name": "small_resnet", "network.width": 4, "train.accumulate": 2, "train.clip": 0.5, "seed": 1},
-        {"train.schedule": "plateau", "train.patience": 2, "train.average": 0.9, "train.optimizer": "momentum"},
+        {"train.schedule": "plateau", "train.patience": 2, "train.average": 0.8, "train.optimizer": "momentum"},
     ],
 )  # fmt: skip
 def test_a_watched_training_ends_at_the_same_bits(tmp_path: Path, changes: dict[str, Any]) -> None:

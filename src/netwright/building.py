@@ -69,7 +69,8 @@ def _of_text(name: str, material: Material) -> dict[str, Any]:
     if "vocabulary" not in inspect.signature(NETWORKS[name]).parameters:
         fitting = [each for each in NETWORKS if "vocabulary" in inspect.signature(NETWORKS[each]).parameters]
         raise RecipeError("network.name", f"{name!r} for text", ", ".join(fitting), f"--set network.name={fitting[0]}")
-    return {"vocabulary": len(text.vocabulary)} | ({"padded": True} if text.length else {"read": "every"})
+    of_all = {"padded": True, "read": "mean"}  # the last state of a long text has learned nothing for epochs
+    return {"vocabulary": len(text.vocabulary)} | (of_all if text.length else {"read": "every"})
 
 
 def _of_forecast(recipe: Recipe, material: Material) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def refitted(recipe: Recipe, record: NetworkFile, network: nn.Module) -> Network
         noise_hidden=options.noise_hidden, noise_weights=options.noise_weights,
     )  # fmt: skip
     replay(network, surgeries)
-    if recipe.train.batch_size == 1 and surgeries:
+    if recipe.train.batch_size == 1 and (surgeries or record.kind == "zoo"):
         alone = refitting.one_value(network, record.input_shape)
         if alone:
             raise RecipeError(

@@ -14,6 +14,7 @@ FEW, MANY = 10_000, 54_000
 MOST_AT_ONCE = 4096  # examples of a batch, where a step takes the whole training part
 SERIES = 64  # positions from which an array of channels and positions is read as a series
 RISING = 0.25  # the share of a one-cycle schedule in which the rate rises
+AVERAGE, AVERAGE_EVERY = 0.98, 5  # decay of the weight average an update, and the steps between two updates
 OF_THE_NETWORK = ("network.width", "network.depth", "network.dropout")
 AUGMENTATIONS = tuple(f"augment.{name}" for name in ("shift", "rotate", "crop", "cutout", "color", "noise", "mixup"))
 LOSSES = {"classification": "cross-entropy", "multi-label": "binary-cross-entropy", "regression": "squared"}
@@ -43,6 +44,8 @@ def resolve(recipe: Recipe, facts: DataFacts) -> Recipe:
         annealed = falling and not resolved.train.patience
         resolved = override(resolved, {"train.keep": "last" if annealed else "best"})
     _check(resolved, facts)
+    if facts.kind != "language" and resolved.train.average not in (0.0, AVERAGE):  # which was asked for
+        _check_average(resolved, facts)
     return resolved
 
 
@@ -57,7 +60,7 @@ def rule(facts: DataFacts) -> dict[str, Any]:
         "train.optimizer": "adamw",
         "train.weight_decay": 0.05,
         "train.schedule": "one-cycle",
-        "train.average": 0.98,
+        "train.average": AVERAGE,
         **dict.fromkeys(AUGMENTATIONS, 0.0),
         "augment.flip": "none",
     }
@@ -206,6 +209,18 @@ def _check(recipe: Recipe, facts: DataFacts) -> None:
         raise RecipeError(
             "train.batch_size", f"{seen} of {facts.examples} examples a step with {train.optimizer}",
             "the whole training part a step", f"--set train.batch_size={facts.examples}, or train.mini_batches=true",
+        )  # fmt: skip
+
+
+def _check_average(recipe: Recipe, facts: DataFacts) -> None:
+    """An average over more steps than there are would be mostly of the first weights."""
+    train = recipe.train
+    steps = int(train.epochs) * -(-facts.examples // (int(train.batch_size) * train.accumulate))
+    window = AVERAGE_EVERY / (1 - float(train.average))
+    if window > steps:
+        raise RecipeError(
+            "train.average", f"{train.average}, the mean of some {window:.0f} steps, in a run of {steps}",
+            "a window within the run", f"--set train.average={max(0.0, 1 - 4 * AVERAGE_EVERY / steps):.6g}",
         )  # fmt: skip
 
 

@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-EVERY = 5  # steps between two updates: the average is the same within rounding, and the step as cheap as before
+from netwright.recipe.defaults import AVERAGE_EVERY as EVERY
 
 
 class Average:
     """A copy of the network whose weights and running statistics follow the trained ones.
 
     ``decay`` is per update; it begins small, as (1 + n) / (10 + n) after n updates, so that the random first weights
-    are forgotten. Costs one pass over the weights every ``EVERY`` steps, and their memory once more.
+    are forgotten. Costs one pass over the weights every ``EVERY`` steps, and their memory once more; at every step it
+    would be the same within rounding.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -75,7 +75,10 @@ def _parsed(word: object, where: str) -> Word:
         if not assigned:
             raise NetworkError(where, repr(piece), "argument=value", f"{name}:{piece}=VALUE")
         options[key.strip()] = _value(value)
-    return Word(name, _value(main) if equals else None, options)
+    number = _value(main) if equals else None
+    if isinstance(number, str):
+        raise NetworkError(where, f"{main!r} behind {name}=", "a number", f"{name}=16:argument=value for anything more")
+    return Word(name, number, options)
 
 
 def _value(text: str) -> Any:
@@ -162,6 +165,11 @@ def _conv(
     shape: Shape, channels: int, kernel: int = 3, stride: int = 1, dilation: int = 1, groups: int = 1, bias: bool = True
 ) -> nn.Module:
     kind = (nn.Conv1d, nn.Conv2d)[_axes(shape, "conv") - 1]
+    if groups < 1 or shape[0] % groups or channels % groups:
+        raise NetworkError(
+            "conv", f"{groups} groups over {shape[0]} channels in and {channels} out", "a number that divides both",
+            f"groups={math.gcd(shape[0], channels)}",
+        )  # fmt: skip
     return kind(shape[0], channels, kernel, stride, dilation * (kernel - 1) // 2, dilation, groups, bias)
 
 
