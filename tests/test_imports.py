@@ -1,6 +1,7 @@
 """Imports point one way: the rooms of the house, read from the source."""
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,7 @@ def modules() -> list[tuple[str, Path]]:
     return [(path.relative_to(SOURCE).with_suffix("").as_posix(), path) for path in sorted(SOURCE.rglob("*.py"))]
 
 
+@functools.cache
 def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
     """Every module that the file imports by an absolute import."""
     tree = ast.parse(path.read_text())
