@@ -11,7 +11,8 @@ from PIL import Image
 
 from netwright.cli.main import main
 
-SMALL = ("--network", "mlp", "--epochs", "1", "--limit", "120", "--set", "network.width=16", "--threads", "1")
+UNTRIED = ("--set", "watch.confirm=0")  # what the doctor suspects of so short a training is not tried for seconds
+SMALL = ("--network", "mlp", "--epochs", "1", "--limit", "120", "--set", "network.width=16", "--threads", "1", *UNTRIED)
 
 
 class Said(NamedTuple):

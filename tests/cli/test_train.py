@@ -103,7 +103,7 @@ def test_print_recipe_decides_everything_and_trains_nothing(says: Says, tmp_path
 
 def test_the_document_at_the_end(says: Says, tmp_path: Path) -> None:
     words = ("--network", "mlp", "--epochs", "1", "--limit", "100", "--set", "network.width=8", "--name", "mine")
-    said = says("train", "digits", *words, "--out", tmp_path, "--json")
+    said = says("train", "digits", *words, "--set", "watch.confirm=0", "--out", tmp_path, "--json")
     assert said.code == 0
     document = said.document
     assert document["run"] == str(tmp_path / "mine-0001")
@@ -136,7 +136,7 @@ def test_the_summary_at_the_end(says: Says, runs_folder: Path) -> None:
 
 def test_tensorboard(says: Says, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    words = ("--network", "mlp", "--epochs", "1", "--limit", "100", "--set", "network.width=8", "--quiet")
+    words = ("--network", "mlp", "--epochs", "1", "--limit", "100", "--set", "watch.enabled=false", "--quiet")
     assert says("train", "digits", *words, "--out", tmp_path / "runs", "--tensorboard", tmp_path / "events").code == 0
     assert any(path.stat().st_size for path in (tmp_path / "events").rglob("*tfevents*"))
 

@@ -199,6 +199,7 @@ def test_a_run_beside_a_recipe_is_compared_as_it_was_asked_for(says: Says, runs_
         "network.width",
         "train.epochs",
         "train.threads",
+        "watch.confirm",
     }
 
 
