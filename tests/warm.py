@@ -6,14 +6,17 @@ that start Python themselves.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import runpy
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +62,6 @@ class Running:
                 [sys.executable, *words], cwd=folder, env=environment, stdout=self._files[0], stderr=self._files[1]
             )
         else:
-            context.set_forkserver_preload(IMPORTED)
             _start_server()
             names = [file.name for file in self._files]
             self._child = context.Process(target=_child, args=(self.words, str(folder), environment, *names))
@@ -105,8 +107,23 @@ def python(words: Sequence[str], folder: Path, timeout: float, **environment: st
     return Running(words, folder, **environment).finish(timeout)
 
 
+def context() -> BaseContext:
+    """For a test's own processes: forks of one that has imported everything, where this system has them."""
+    with contextlib.suppress(ValueError):
+        _start_server()
+        return multiprocessing.get_context("forkserver")
+    return multiprocessing.get_context("spawn")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 def _start_server() -> None:
     """With this folder on its path (Python 3.11 passes it none), where ``warmed`` lies."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(IMPORTED)
     from multiprocessing import forkserver  # not on every system
 
     path = os.environ.get("PYTHONPATH")

@@ -64,7 +64,7 @@ def test_a_training_that_takes_too_long_is_cut_alike_on_both_sides() -> None:
     labs = laboratory(epochs=1_000_000)
     outcome = labs.run(SLOW, 2.0)
     assert outcome.baseline.steps == outcome.changed.steps < outcome.baseline.planned
-    assert outcome.seconds < 4.0
+    assert outcome.seconds < 30.0  # uncut it takes days; a busy machine may pause for seconds
     assert labs.spent == outcome.seconds
 
 

@@ -1,4 +1,4 @@
-"""What test_distribution.py runs under torchrun: gradients of two processes against one's, a training and a resume."""
+"""What test_distribution.py runs in two processes: their gradients against one's, a training and a resume."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_modules
 
 import netwright
+import warm
 from netwright.watching.watch import Watch
 
 X = torch.randn(64, 6, generator=torch.Generator().manual_seed(0))
@@ -670,12 +671,7 @@ def _process(rank: int, port: int, results: Any) -> None:
 
 
 def test_two_processes() -> None:
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
+    port, context = warm.free_port(), warm.context()
     results = context.Queue()
     processes = [context.Process(target=_process, args=(rank, port, results)) for rank in range(2)]
     for process in processes:
