@@ -48,7 +48,7 @@ WRONG = [
     (["predict"], "requires an argument", "netwright predict --help"),
     (["predict", "last"], "no file", "netwright predict --help"),
     (["predict", "last", "a.png", "--top", "two"], "'two'", "netwright predict --help"),
-    (["predict", "last", "-", "a.png"], "standard input and 1 files", ""),
+    (["predict", "last", "-", "a.png"], "standard input and 1 file", ""),
     (["runs", "--stat", "finished"], "--stat", "--state"),
     (["runs", "--state", "finishd"], "'finishd'", "finished"),
     (["runs", "--yes"], "without --delete", "--delete RUN… --yes"),
