@@ -123,7 +123,8 @@ class Recurrent(Encoder):
 
     ``depth`` layers of ``width`` units, the hidden state of the last position (of both directions where it is
     ``bidirectional``), or the mean, maximum or attention-weighted mean of all. Recurrent weights begin orthogonal (Saxe
-    et al. 2014), forget gates open with a bias of 1 (Jozefowicz et al. 2015). Padded texts are packed.
+    et al. 2014), forget gates open with a bias of 1 (Jozefowicz et al. 2015). Padded texts are
+    packed where both directions are read.
 
     With ``read="every"`` the hidden state at the end of a batch is where the next one begins, without its gradient
     (truncated back-propagation through time), until ``memory`` is set to None.
@@ -159,7 +160,7 @@ class Recurrent(Encoder):
             hidden, state = self.recurrent(self.dropped(values), self._remembered(len(x)))
             self.memory = tuple(each.detach() for each in (state if isinstance(state, tuple) else (state,)))
             return self.head(hidden).flatten(0, 1)  # type: ignore[no-any-return]
-        if self.padded and not self.bidirectional and torch.is_grad_enabled():
+        if self.padded and not self.bidirectional:
             hidden, mask = self.outward(x)
             read = last_of if self.reading is None else self.reading
             return self.head(read(hidden, mask))  # type: ignore[no-any-return]
