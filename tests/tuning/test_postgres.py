@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import warm
 from netwright.tuning import storage
 from tuning_fakes import Fake, finish, study
 
@@ -105,9 +105,9 @@ def test_several_processes_share_a_study_on_a_server_that_goes_away(server: Serv
     states = [each.state for each in one.trials()]
     assert len(states) == 2
     assert set(states) <= {"finished", "stopped"}
-    other = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
+    other = warm.Running(["-c", textwrap.dedent(code)], tmp_path)
     finish(one, run)
-    theirs = int(other.communicate(timeout=120)[0])
+    theirs = int(other.finish(120).stdout)
     rows = one.trials()
     assert len(rows) == 12 == len(run.trained) + theirs
     assert len({str(each.change) for each in rows}) == 12

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
 
+import warm
 from netwright.errors import RecipeError, RunError, UsageError
 from netwright.recipe import override
 from netwright.records import to_builtin
@@ -185,13 +184,11 @@ def test_a_killed_process_loses_nothing_and_its_trial_is_asked_for_again(tmp_pat
             time.sleep(60)
         one.step(hang)
     """
-    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "hanging\n"
+    process = warm.Running(["-c", textwrap.dedent(code)], tmp_path)
+    process.wait_for("hanging\n", 120)
     one = study(tmp_path)
     assert one.recover() == 0  # it lives
     process.kill()
-    process.wait()
     before = [each for each in one.trials() if each.state in ("finished", "stopped")]
     assert len(before) == 3
     assert one.recover() == 1
@@ -241,11 +238,8 @@ def test_two_processes_share_a_study(tmp_path: Path) -> None:
         print(len(run.trained))
     """
     study(tmp_path, trials=10)
-    crew = [
-        subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(number)], stdout=subprocess.PIPE, text=True)
-        for number in range(2)
-    ]
-    counts = [int(process.communicate(timeout=120)[0]) for process in crew]
+    crew = [warm.Running(["-c", textwrap.dedent(code), str(number)], tmp_path) for number in range(2)]
+    counts = [int(process.finish(120).stdout) for process in crew]
     rows = study(tmp_path, trials=10).trials()
     assert sum(counts) == len(rows) == 10
     assert len({json.dumps(each.change, sort_keys=True) for each in rows}) == 10
