@@ -62,7 +62,7 @@ def test_every_size_reaches_the_target_or_says_why_not(drawn: tuple[Path, BatchR
 
 def test_rates_follow_the_batch_by_the_rule(drawn: tuple[Path, BatchRegimes], tmp_path: Path) -> None:
     _, found = drawn
-    rates = {point.batch_size: point.lr for point in found.points}
+    rates = {point.batch_size: point.lr for point in found.points if point.lr is not None}
     assert rates[64] / rates[8] == pytest.approx(math.sqrt(8))  # AdamW
     field = regimes._Field(override(DIGITS, {"train.optimizer": "sgd"}), tmp_path, False, str, 1.0, "auto")
     assert field._rate(field.recipe, 64, *[None] * 3) / field._rate(field.recipe, 16, *[None] * 3) == 4
@@ -78,7 +78,7 @@ def test_finished_trainings_are_used_again(
              "--over", "batch-size", "--sizes", "1,8,64,200", "--seeds", "1", "--reach", "0.4"]  # fmt: skip
     assert main(["curves", "digits", *flags, "--out", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["reused"] == 4
+    assert told["reused"] == 3  # batches of one were never trained
     assert [point["seconds"] for point in told["points"]] == [point.seconds for point in found.points]
 
 

@@ -49,6 +49,7 @@ GROWTH, FIRST = 1.15, 128  # of the examples from look to look; those before the
 EASIER = 1.5  # times the lowest error of the recipe's own batch size: the target
 RISING = 10  # steps in which the rate rises to its value
 FACTOR = 4  # from size to size
+ALONE = "a batch norm learns nothing from one value"
 TESTED_RATES = 60  # steps of a range test
 KEPT, VERSION = "curves", 1
 
@@ -247,7 +248,7 @@ class _Field:
     # ---- before
 
     def too_large(self, size: int) -> bool:
-        """Whether memory or time speak against a size from the outset."""
+        """Whether memory, time or a batch norm speak against a size from the outset."""
         if size in self.why:
             return bool(self.why[size])
         memory, free = self.memory(size), sizing.free_bytes(building.device(self.recipe))
@@ -256,6 +257,11 @@ class _Field:
             text = f"a step needs {formatting.size(memory)}"
         elif self.speed is not None and size / self.speed > self.within:
             text = f"a step takes about {formatting.duration(size / self.speed)}"
+        elif size == 1:
+            try:
+                self._network(override(self.recipe, {"train.batch_size": 1}))
+            except RecipeError:
+                text = ALONE
         self.why[size] = text
         if text:
             self.said(f"batch size {size}: left out, {text}")
@@ -333,9 +339,8 @@ class _Field:
             except _Done:
                 failed = clock.failed
             except (ValueError, RuntimeError, NetwrightError) as error:  # batch norm over one value, memory
-                alone = "a batch norm learns nothing from one value"
                 failed = (str(error).splitlines() or [type(error).__name__])[0]
-                failed = alone if "more than 1 value per channel" in failed else failed
+                failed = ALONE if "more than 1 value per channel" in failed else failed
             noise = None if failed else self._noise(network, objective, recipe)
         errors = [look[-1] for look in clock.curve]
         found = BatchTrial(
@@ -407,7 +412,7 @@ class _Field:
             return None if math.isinf(value) else float(value)
 
         return BatchPoint(
-            batch_size=size, lr=self.rate_of.get(size, float("nan")), seconds=middle([t.seconds for t in got]),
+            batch_size=size, lr=self.rate_of.get(size), seconds=middle([t.seconds for t in got]),
             steps=middle([t.steps for t in got]), examples=middle([t.examples for t in got]),
             step_ms=statistics.median(steps) if steps else None, memory_bytes=self.memory(size),
             resident_bytes=max(residents) if residents else None, noise=noise,

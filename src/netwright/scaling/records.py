@@ -134,12 +134,12 @@ class BatchTrial(Record, frozen=True, kw_only=True):
 
 
 class BatchPoint(Record, frozen=True, kw_only=True):
-    """One batch size: its rate, what a step takes of memory (by the graph; ``resident_bytes``: the process's highest,
-    as measured), medians over the trials that reached the target (None where fewer than half did). ``ratio``: noise
-    scale by batch size, the squared noise of a step's gradient by its squared length."""
+    """One batch size: its rate (None: not trained), what a step takes of memory (by the graph; ``resident_bytes``: the
+    process's highest, as measured), medians over the trials that reached the target (None where fewer than half did).
+    ``ratio``: noise scale by batch size, the squared noise of a step's gradient by its squared length."""
 
     batch_size: int
-    lr: float
+    lr: float | None = None
     seconds: float | None = None
     steps: float | None = None
     examples: float | None = None
