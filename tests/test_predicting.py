@@ -177,7 +177,7 @@ def test_a_folder_is_searched_for_what_the_run_can_read(digits: Run, pictures: A
     (tmp_path / ".thumbs.png").write_text("hidden")
     predictor = Predictor(digits)
     assert [said.name for said in predictor(tmp_path)] == [str(tmp_path / "b.PNG"), str(tmp_path / "deep" / "a.png")]
-    assert predictor.skipped == [f"{tmp_path}: 1 files of other kinds"]
+    assert predictor.skipped == [f"{tmp_path}: 1 file of other kinds"]
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"files ending in .*\.png"):
         predict(digits, tmp_path / "empty")

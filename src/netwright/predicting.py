@@ -30,7 +30,7 @@ from netwright.preprocess import (
     raw_shape,
 )
 from netwright.preprocess.with_torch import Prepared
-from netwright.records import Record, shape_text
+from netwright.records import Record, plural, shape_text
 from netwright.workbench import Run
 
 BATCH_SIZE = 256
@@ -267,7 +267,7 @@ class Predictor:
         else:
             given = [inputs]
         if len(given) != len(records):
-            raise DataError("inputs", f"{len(given)} arrays", f"{len(records)}, one an input of the network")
+            raise DataError("inputs", plural(len(given), "array"), f"{len(records)}, one an input of the network")
         where = self._file.input_names or tuple(f"input {number}" for number in range(len(records)))
         if len(records) == 1:
             where = ("inputs",)
@@ -344,7 +344,7 @@ class Predictor:
                     "name the files themselves",
                 )  # fmt: skip
             if others:
-                self.skipped.append(f"{path}: {others} files of other kinds")
+                self.skipped.append(f"{path}: {plural(others, 'file')} of other kinds")
             yield from found
 
     def _file_pieces(self, path: Path, record: Preprocess, several: bool) -> Iterator[_Piece]:
