@@ -163,7 +163,7 @@ def test_a_section_must_be_a_section(tmp_path: Path) -> None:
         ("data.validation=1.5", "a number from 0 to 1, or text", "data.validation=auto"),
         ("data.normalize=maybe", "one of true, false, auto", "data.normalize=auto"),
         ("data.missing=stopp", "stop or mean", "data.missing=stop"),
-        ("data.types.age=numer", "one of number, category, date, ignore", "data.types.age=number"),
+        ("data.types.age=numer", "one of number, category, date, text, ignore", "data.types.age=number"),
         ("objective.class_weights=[1, 0]", "a list of numbers > 0, none, or balanced", "objective.class_weights=none"),
         ("train.clip=", "a number >= 0", "train.clip=0.0"),
         ("seed=-1", "a whole number >= 0", "seed=0"),
