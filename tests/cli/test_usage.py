@@ -1,6 +1,8 @@
 """Wrong usage: exit code 2, the nearest name, and in JSON one document."""
 
 import contextlib
+import gc
+import importlib.metadata
 import signal
 import subprocess
 import sys
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import netwright.__main__
 
 Says = Callable[..., Any]
 
@@ -260,3 +264,14 @@ def test_a_place_that_cannot_be(says: Says, tmp_path: Path) -> None:
     assert "is a file" in said.document["error"]["got"]
     assert "netwright init" in said.document["error"]["try"]
     assert says("init", tmp_path).code == 2
+
+
+def test_the_installed_command_is_the_modules_own_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is frozen is not gone through for cycles when Python ends: seconds with PyTorch's objects."""
+    found = importlib.metadata.entry_points(group="console_scripts", name="netwright")
+    assert {point.load() for point in found} == {netwright.__main__.command}
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    monkeypatch.setattr(sys, "argv", ["netwright", "--nonsense"])
+    assert netwright.__main__.command() == 2
+    assert frozen == [1]
