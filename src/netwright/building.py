@@ -26,7 +26,7 @@ from netwright.nn.zoo.sequence import UNROLL
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import constraints, initializing, optimizers, schedules
-from netwright.preprocess import ImagePreprocess, InputFile, TextInput, input_shape
+from netwright.preprocess import ImagePreprocess, InputFile, TablePreprocess, TextInput, input_shape
 from netwright.preprocess.with_torch import Prepared
 from netwright.recipe.schema import Recipe
 from netwright.records import NetworkFile
@@ -54,6 +54,13 @@ def device(recipe: Recipe) -> torch.device:
 
 
 def network_file(recipe: Recipe, material: Material) -> NetworkFile:
+    """What is built for the material: the network's name and its arguments."""
+    asked = recipe.network.arguments.get("vocabulary")
+    if asked and isinstance(material.preprocess[0], TablePreprocess | ImagePreprocess):
+        raise RecipeError(
+            "network.arguments.vocabulary", f"{asked} ids, of values that are none", "texts, or whole numbers",
+            "--network mlp",
+        )  # fmt: skip
     return keeping.describe(
         recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
         depth=recipe.network.depth, dropout=recipe.network.dropout,
@@ -80,7 +87,7 @@ def _of_forecast(recipe: Recipe, material: Material) -> dict[str, Any]:
     if material.task == "classification":
         raise RecipeError(
             "network.arguments.read", f"{UNROLL} where one class is told", "values or labels that follow each other",
-            "--set network.arguments.read=last",
+            "--set network.arguments.read=last" if getattr(material, "text", None) is not None else "--network mlp",
         )  # fmt: skip
     window = getattr(material, "window", None)
     return {} if window is None else {"channels": len(window.targets)}

@@ -162,6 +162,29 @@ def test_what_was_read_otherwise_than_it_stands_is_said(says: Says, tmp_path: Pa
     assert "is taken for" in kept["skipped"][0]
 
 
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [("network.arguments.vocabulary=10", "network.arguments.vocabulary"), ("network.arguments.read=unroll", "read")],
+)
+def test_hints_for_networks_of_sequences_lead_out(says: Says, tmp_path: Path, more: str, where: str) -> None:
+    """A table that a recurrent network cannot read: what the first message offers does not send back to it."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i},{'yes' if i % 3 else 'no'}\n" for i in range(40)))
+    words = ["train", tmp_path / "t.csv", "--network", "gru", "--epochs", "1", "--out", tmp_path / "runs"]
+    first, second = says(*words), says(*words, "--set", more)
+    assert (first.code, second.code) == (2, 2)
+    assert more.partition("=")[0] in first.err
+    assert where in second.err
+    assert "--network mlp" in second.err
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
+
+
+def test_a_pattern_of_targets_may_begin_with_a_star(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b_out,c_out\n" + "".join(f"{i},{2 * i}.5,{3 * i}.5\n" for i in range(40)))
+    said = says("train", tmp_path / "t.csv", "--target", "*_out", "--print-recipe")
+    assert said.code == 0
+    assert "*_out" in said.out
+
+
 # ------------------------------------------------------------------------------------------------ stopping
 
 

@@ -268,7 +268,8 @@ def _options(where: str, kind: type[PassOptions], value: str, listed: str) -> Pa
             key = missing[1].replace("_", "-")
             example = f"{where}=VALUE" if missing[1] == fields[0] and "=" not in where else f"{where}:{key}=VALUE"
             raise UsageError(f"compress: {where}", f"no {key}", f"{key}, which has no default", example) from error
-        raise UsageError(f"compress: {where}", str(error), "its options") from error
+        hint = f"{where}:{fields[0]}=VALUE" if fields and fields[0] not in given else ""
+        raise UsageError(f"compress: {where}", str(error), "its options", hint) from error
     except (ValueError, TypeError) as error:  # a check of the options' own
         raise UsageError(f"compress: {where}", str(error), "options that go together") from error
 

@@ -82,7 +82,8 @@ def verdict(diagnosis: Diagnosis) -> Line:
             return Line(f"Nothing was found, and nothing was checked{more}.", "dim")
         if open_questions := undecided(diagnosis):
             known = f"{len(diagnosis.checked)} kinds of faults were checked and not found{more}"
-            return Line(f"{known}; {open_questions} more need experiments that were not made.", "dim")
+            needs = "needs" if open_questions == 1 else "need"
+            return Line(f"{known}; {open_questions} more {needs} experiments that were not made.", "dim")
         return Line(f"Healthy: {len(diagnosis.checked)} kinds of faults were checked and not found{more}.", "good")
     counts = [(level, sum(finding.severity == level for finding in alarms)) for level in ("error", "warning")]
     counted = " and ".join(f"{count} {level}{'s' * (count != 1)}" for level, count in counts if count)

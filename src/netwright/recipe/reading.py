@@ -196,10 +196,11 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
 
 def parse_value(key: str, text: str, where: str) -> Any:
     """A value from the command line: YAML, but for keys that take nothing else, the text itself (a folder ``2024``)."""
-    value = parse_yaml(text, where) if text.strip() else ""
-    if not isinstance(value, str) and [hint for hint in _alternatives(key) if hint is not None] == [str]:
+    only_text = [hint for hint in _alternatives(key) if hint is not None] == [str]
+    if only_text and text.lstrip().startswith("*"):  # YAML would look for an anchor: a pattern of columns
         return text.strip()
-    return value
+    value = parse_yaml(text, where) if text.strip() else ""
+    return text.strip() if only_text and not isinstance(value, str) else value
 
 
 def _upgraded(nested: dict[str, Any], where: str) -> dict[str, Any]:

@@ -29,10 +29,10 @@ class Embedded(nn.Module):
     def __init__(self, name: str, input_shape: Sequence[int], vocabulary: int, features: int, padded: bool) -> None:
         super().__init__()
         if len(input_shape) != (1 if vocabulary else 2):
-            unroll = f", or --set network.arguments.read={UNROLL} to tell a sequence" if name in CELLS else ""
+            unroll = f"; to tell several numbers, --set network.arguments.read={UNROLL}" if name in CELLS else ""
             raise NetworkError(
                 name, f"an input of shape {tuple(input_shape)}", "ids (T) with a vocabulary, or a series (C, T)",
-                f"mlp, --set network.arguments.vocabulary=N for ids{unroll}",
+                f"mlp; for ids, --set network.arguments.vocabulary=N{unroll}",
             )  # fmt: skip
         self.padded = padded and vocabulary > 0
         self.embedding = (
