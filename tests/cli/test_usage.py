@@ -266,6 +266,17 @@ def test_a_place_that_cannot_be(says: Says, tmp_path: Path) -> None:
     assert says("init", tmp_path).code == 2
 
 
+def test_predicting_hints_at_no_key_of_a_recipe_which_it_does_not_take(says: Says, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i},{2 * i}.5\n" for i in range(40)))
+    short = ("--network", "mlp", "--epochs", "1", "--set", "watch.enabled=false", "--out", tmp_path / "runs")
+    assert says("train", tmp_path / "t.csv", *short).code == 0
+    (tmp_path / "more.csv").write_text("a,b\n1,2.5\n,3.5\n")
+    for form in ([], ["--csv"], ["--json"]):
+        said = says("predict", "last", tmp_path / "more.csv", "--out", tmp_path / "runs", *form)
+        assert said.code == 2
+        assert "mend the file, or train with --set data.missing=mean" in said.err.replace("\n", " ") + said.out
+
+
 def test_the_installed_command_is_the_modules_own_and_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is frozen is not gone through for cycles when Python ends: seconds with PyTorch's objects."""
     found = importlib.metadata.entry_points(group="console_scripts", name="netwright")

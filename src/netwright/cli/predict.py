@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shlex
 import sys
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from netwright.cli import main, printing
 from netwright.cli.options import OUTPUT, Json, Out, Trust, option
-from netwright.errors import UsageError
+from netwright.errors import DataError, UsageError
 from netwright.records import plural
 from netwright.runs import DEFAULT_FOLDER
 
@@ -74,15 +75,17 @@ def predict(
 
     loaded = workbench.load(run, folder=out, trust=trust)
     predictor = Predictor(loaded, top=top, skip_broken=skip_broken, passes=passes or 0)
-    found = _counted(
-        predictor.standard_input(sys.stdin.buffer) if files == (STANDARD_INPUT,) else predictor(list(files))
-    )
-    if json:
-        printing.document({"run": str(predictor.directory), "predictions": list(found), "skipped": predictor.skipped})
-    elif csv:
-        _as_csv(found, top or 1)
-    else:
-        _as_table(list(found), top or 1)
+    with _hints_for_a_run():
+        found = _counted(
+            predictor.standard_input(sys.stdin.buffer) if files == (STANDARD_INPUT,) else predictor(list(files))
+        )
+        if json:
+            told = list(found)
+            printing.document({"run": str(predictor.directory), "predictions": told, "skipped": predictor.skipped})
+        elif csv:
+            _as_csv(found, top or 1)
+        else:
+            _as_table(list(found), top or 1)
     for reason in predictor.skipped:
         printing.note(f"left out: {reason}")
     return _judge(found, predictor)
@@ -116,6 +119,18 @@ def _sample(
     else:
         printing.line(" ".join(part for part in (prompt or "", decode(ids, text)) if part))
     return 0
+
+
+@contextlib.contextmanager
+def _hints_for_a_run() -> Iterator[None]:
+    """A run reads as it was trained: keys of the recipe are for another training."""
+    try:
+        yield
+    except DataError as error:
+        if not error.suggestion.startswith("--set "):
+            raise
+        hint = f"mend the file, or train with {error.suggestion}"
+        raise DataError(error.where, error.got, error.expected, hint) from error
 
 
 class _counted(Iterator["Prediction"]):
