@@ -138,6 +138,7 @@ SOUNDS = {"set/cat/a.wav": wav(), "set/dog/b.wav": wav()}
         (tar(SOUNDS), "sound"),
         (tar({"cifar/test_batch": cifar_batch(), "cifar/readme.html": b"x"}), "cifar"),
         (tar({"cifar-100-python/meta": b"x", "cifar-100-python/train": b"y"}), "cifar"),
+        ("a,b\n1,é\n2,ü\n".encode("utf-16"), "table"),  # as spreadsheets write it
         (b"the old man and the sea " * 1000, "text"),  # on one line
         (b"The old man, and the sea.\nHe was old.\n\nThe sea, the old sea\n" * 20, "text"),
     ],

@@ -273,6 +273,8 @@ def _file_kind(path: Path) -> str | None:
         return "cifar"
     if path.name.lower().startswith(("train-", "t10k-")) or "-ubyte" in path.name.lower():
         return "idx"  # damaged, as its reader will say
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) and _is_text(start.decode("utf-16", "ignore").encode()):
+        return "table"  # as spreadsheets write "Unicode text"
     if not _is_text(inside):
         return None
     return "text" if _runs_on(inside) else "table"
