@@ -86,7 +86,7 @@ class Once:
         ([[0] * 10, [0] * 8 + [1, 1], [0] * 8 + [1, 1]], "a", -0.2, 0.5, "nothing won: a alone has accuracy 100.0 %"),
         ([[0] * 10, [0] * 10, [1] * 10], "a", 0.0, 1.0, "nothing won: a alone has accuracy 100.0 %"),
         # each wrong on another example: together on none
-        ([[1] + [0] * 9, [0, 1] + [0] * 8, [0, 0, 1] + [0] * 7], "a", 0.1, 1.0, "better than every member: accuracy"),
+        ([[1] + [0] * 9, [0, 1] + [0] * 8, [0, 0, 1] + [0] * 7], "a", 0.1, 1.0, "above every member: accuracy"),
     ],
 )
 def test_the_best_member_is_the_measure(said: Any, best: str, gain: float, chance: float, told: str) -> None:

@@ -95,7 +95,6 @@ def regimes(
     try:
         if reach is None:
             reference = field.trial(own, 0, 0.0)
-            assert reference is not None
             if reference.best is None or reference.best > SATURATED * field.constant():
                 got = reference.failed or f"batch size {own}, which learned hardly anything in {within:g} s"
                 raise UsageError("--over batch-size", got, "a training that gets somewhere", "--within 60s, or --reach")
@@ -107,7 +106,7 @@ def regimes(
                 if any(trial.seed == seed for trial in found[size]) or field.too_large(size):
                     continue
                 late = seconds is not None and time.monotonic() - began + within > seconds
-                trial = field.trial(size, seed, reach, only_kept=late)
+                trial = field.kept(size, seed, reach) if late else field.trial(size, seed, reach)
                 if trial is None:
                     left_out += 1
                     continue
@@ -281,28 +280,21 @@ class _Field:
 
     # ---- one training
 
-    def trial(self, size: int, seed: int, target: float, only_kept: bool = False) -> BatchTrial | None:
-        """A training until ``target`` (0: to the end of its time); the one that was kept, if there is one.
-
-        ``only_kept``: None where there is none.
-        """
-        recipe = override(self.recipe, {"train.batch_size": size, "seed": seed})
-        told = digest(recipe), self.rates, target, self.within, VERSION, self.part, len(self.rows)
-        here = environment.snapshot()["versions"], torch.get_num_threads()
-        key = json.dumps([told, self.fingerprint, here], default=str)
-        path = self.folder / KEPT / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-        known = self._kept(path, key, size)
+    def trial(self, size: int, seed: int, target: float) -> BatchTrial:
+        """A training until ``target`` (0: to the end of its time); the one that was kept, if there is one."""
+        known = self.kept(size, seed, target)
         if known is None:
-            if only_kept:
-                return None
-            known = self._train(recipe, size, seed, target)
+            known = self._train(self._recipe(size, seed), size, seed, target)
+            path, key = self._place(size, seed, target)
             path.parent.mkdir(parents=True, exist_ok=True)
             files.replace_file(path, json.dumps({"key": key, "trial": known.to_dict(), "lr": self.rate_of[size]}))
         if known.step_ms and size >= self.own:
             self.speed = 1000 * size / known.step_ms
         return known
 
-    def _kept(self, path: Path, key: str, size: int) -> BatchTrial | None:
+    def kept(self, size: int, seed: int, target: float) -> BatchTrial | None:
+        """The training of before, if there is one."""
+        path, key = self._place(size, seed, target)
         try:
             kept = json.loads(path.read_text())
             if kept["key"] != key:
@@ -311,6 +303,16 @@ class _Field:
             return msgspec.structs.replace(BatchTrial.from_dict(kept["trial"]), reused=True)
         except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError):
             return None
+
+    def _recipe(self, size: int, seed: int) -> Recipe:
+        return override(self.recipe, {"train.batch_size": size, "seed": seed})
+
+    def _place(self, size: int, seed: int, target: float) -> tuple[Path, str]:
+        """The file that keeps a training, and all that it depends on."""
+        told = digest(self._recipe(size, seed)), self.rates, target, self.within, VERSION, self.part, len(self.rows)
+        here = environment.snapshot()["versions"], torch.get_num_threads()
+        key = json.dumps([told, self.fingerprint, here], default=str)
+        return self.folder / KEPT / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json", key
 
     def _train(self, recipe: Recipe, size: int, seed: int, target: float) -> BatchTrial:
         place = building.device(recipe)

@@ -145,8 +145,6 @@ def _target_names(options: Data, table: Table) -> tuple[str, ...]:
     if options.target == "auto":
         while usable and _empty_and_unnamed(table, usable[-1]):
             usable.pop()
-        told = [name for name in usable if not _is_text(table, name, options)]
-        usable = usable if not told or len(usable) < 2 else told if len(told) > 1 else [usable[0], *told]
         if len(usable) < 2:
             raise DataError(
                 table.name,
@@ -154,7 +152,8 @@ def _target_names(options: Data, table: Table) -> tuple[str, ...]:
                 "inputs and a target",
                 "a file whose cells are divided by a comma, semicolon, tab or |",
             )
-        return (usable[-1],)
+        told = [name for name in usable if not _is_text(table, name, options)]  # texts are read, rarely told
+        return ((told or usable)[-1],)
     return columns_named(options.target, usable, f"{table.name}: data.target")
 
 

@@ -81,7 +81,8 @@ def _joined(table: Table, columns: Sequence[str], missing: Missing) -> list[str]
         if lack.any() and missing == "stop":
             raise DataError(
                 f"{table.name}: column {name!r}, {table.place(int(lack.argmax()))}",
-                f"no text ({int(lack.sum())} such rows)", "a text", "--set data.missing=mean takes it for an empty one",
+                f"no text ({int(lack.sum())} such rows)", "a text; data.missing=mean takes it for an empty one",
+                "--set data.missing=mean",
             )  # fmt: skip
         known = ["" if text == MISSING_CATEGORY else text for text in cells.texts]
         found.append([known[code] for code in cells.codes.tolist()])

@@ -104,7 +104,8 @@ def _verdict(part: EnsemblePart, found: EnsembleAccount) -> Sequence[str]:
     unsure = "not told apart, " if part.chance is not None and part.chance > UNSURE else ""
     sure = "" if part.chance is None else f" ({unsure}p = {formatting.short(part.chance, 2)} by the sign test)"
     if part.gain > 0:
-        told = f"better than every member: {name} {together}, the best of them, {part.best}, {_value(own, part.metric)}"
+        over = "above" if unsure else "better than"  # better is said of what chance alone would hardly do
+        told = f"{over} every member: {name} {together}, the best of them, {part.best}, {_value(own, part.metric)}"
     else:
         told = f"nothing won: {part.best} alone has {name} {_value(own, part.metric)}, the ensemble {together}"
     return (f"{part.part}: {told}{sure}",)
