@@ -208,6 +208,7 @@ def resume(
     """
     run = RunDirectory(directory)
     if run.current().get("finished"):
+        _complete(run)
         return load(run.path, network=network, trust=trust)
     recipe = run.recipe()
     if material is None:
@@ -372,6 +373,22 @@ def _reported(run: RunDirectory, network: nn.Module | None) -> Run:
     finished = Run(run.path, trust=True, _network=network)
     report(finished)
     return finished
+
+
+def _complete(run: RunDirectory) -> None:
+    """The report of a run that was killed between its last checkpoint and its report, where the place can be written
+    and no process is at it."""
+    if (run.path / page.FILE_NAME).exists():
+        return
+    try:
+        run.lock()
+    except RunError:
+        return
+    try:
+        clean(run)
+        report(run.path)
+    finally:
+        run.unlock()
 
 
 def report(run: Run | Path | str) -> Path:

@@ -146,6 +146,20 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_a_report_that_a_kill_cut_short_is_written_by_resuming(tmp_path: Path) -> None:
+    run = train(tmp_path)
+    page, half = run.directory / "report.html", run.directory / ".report.html.4711"
+    page.rename(half)  # as a process leaves it that dies while it writes
+    assert workbench.resume(run.directory).metrics == run.metrics
+    assert page.is_file()
+    assert not half.exists()
+    page.unlink()
+    busy = RunDirectory(run.directory).lock()
+    workbench.resume(run.directory)  # whoever is at it writes its own
+    busy.unlock()
+    assert not page.exists()
+
+
 def test_a_resume_on_other_data_is_refused(tmp_path: Path) -> None:
     x, y = np.random.default_rng(0).normal(size=(60, 4)).astype("f4"), np.arange(60) % 2
     np.savez(tmp_path / "data.npz", x=x, y=y)
