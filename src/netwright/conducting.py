@@ -23,6 +23,7 @@ from netwright.preprocess import InputFile
 from netwright.recipe.schema import Recipe
 from netwright.reporting import cards
 from netwright.reporting.progress import Progress
+from netwright.rows import Log
 from netwright.runs import RunDirectory
 from netwright.sourcing import Sources
 from netwright.training import loop as loops
@@ -155,7 +156,7 @@ def open_watch(
 
 
 def _overseer(
-    run: RunDirectory, watched: tuple[Watch, float], recorder: Recorder, log: runs.Log, state: states.State,
+    run: RunDirectory, watched: tuple[Watch, float], recorder: Recorder, log: Log, state: states.State,
     shown: Progress | None,
 ) -> overseeing.Overseer:  # fmt: skip
     """The watch with the run's database behind it; what preflight found is told at once."""
@@ -178,7 +179,7 @@ def _own_replay(observations: Observations, metrics: dict[str, dict[str, float]]
 
 
 def finish_run(
-    run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: runs.Log, state: states.State
+    run: RunDirectory, recipe: Recipe, job: loops.Job, sources: Sources, log: Log, state: states.State
 ) -> dict[str, dict[str, float]]:
     """Load the kept weights, measure them, write down what a report shows, and mark the run finished; the metrics."""
     folder = run.checkpoint("best")
@@ -203,7 +204,7 @@ def finish_run(
     return metrics
 
 
-def _write_details(log: runs.Log, step: int, part: str, seen: Evaluation, sources: Sources, inputs: InputFile) -> None:
+def _write_details(log: Log, step: int, part: str, seen: Evaluation, sources: Sources, inputs: InputFile) -> None:
     examples = sources.examples
     if "confusion" in seen.details:
         log.detail(

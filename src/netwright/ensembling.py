@@ -190,9 +190,9 @@ def _of_snapshots(run: Run, wanted: int | bool, trust: bool) -> list[Member]:
     whole = of_run(run)
     kept = cycles.kept(run.files)
     if not kept:
-        raise RunError(
-            str(run.directory), "a run without snapshots", "one that kept some",
-            "netwright train … --set train.snapshots=5",
+        raise UsageError(
+            "--snapshots", f"{run.directory}, a run without any", "one that kept some",
+            f"netwright train {run.directory / 'recipe.yaml'} --set train.snapshots=5",
         )  # fmt: skip
     count = len(kept) if wanted is True else int(wanted)
     if not 2 <= count <= len(kept):

@@ -30,7 +30,8 @@ from netwright.preprocess import InputFile
 from netwright.recipe.schema import Recipe
 from netwright.records import EpochRow, Finding
 from netwright.repair.reference import reference
-from netwright.runs import Log, RunDirectory
+from netwright.rows import Log
+from netwright.runs import RunDirectory
 from netwright.sourcing import Sources
 from netwright.training.loop import Job, Observer
 from netwright.training.state import State

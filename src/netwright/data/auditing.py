@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -67,12 +68,14 @@ def audit(
         meaning = label_meaning(targets)
         facts |= {"task": meaning.task, "label_form": meaning.form, "targets": _facts(targets, targets)}
         facts |= {"class_counts": meaning.counts, "label_names": meaning.names, "order": _order(targets, meaning)}
+        if meaning.task == "regression":
+            facts["target_offset"] = target_offset(targets)
         if validation_targets is not None and len(validation_targets):
             validation_targets = np.asarray(validation_targets)
             facts["validation_targets"] = _facts(validation_targets, validation_targets)
             facts["validation_class_counts"] = _counts(validation_targets, meaning)
             if meaning.task == "regression":
-                facts["target_shift"] = _shift(targets, validation_targets)
+                facts["target_shift"] = _target_shift(targets, validation_targets)
         if relation:
             facts["relation"] = relating.relation(inputs, targets, meaning.task, meaning.form, seed=seed)
     return DataAudit(**facts, seconds=time.perf_counter() - started)
@@ -298,6 +301,27 @@ def _shift(train: Array, validation: Array) -> Shift | None:
         scale=scale, moved=moved, apart=float((distances >= limit).mean()), worst=float(distances[worst]),
         worst_feature=int(some[worst]), examples=examples,
     )  # fmt: skip
+
+
+def _target_shift(train: Array, validation: Array) -> Shift | None:
+    """As `_shift`; their deviations are those of all values, because few extreme ones may be most of it."""
+    shift = _shift(train, validation)
+    if shift is None:
+        return None
+    a, b = (_finite_rows(by_feature(part).astype(np.float64)).std(0) for part in (train, validation))
+    varying = a > 0
+    spread = float((b[varying] / a[varying]).min()) if varying.any() else None
+    return msgspec.structs.replace(shift, spread=spread)
+
+
+def target_offset(targets: Array) -> float | None:
+    """The largest |mean| / deviation of a column of values; None where every one is constant."""
+    values = _finite_rows(by_feature(targets).astype(np.float64))
+    if not len(values):
+        return None
+    mean, deviation = values.mean(0), values.std(0)
+    varying = deviation > 0
+    return float((np.abs(mean)[varying] / deviation[varying]).max()) if varying.any() else None
 
 
 def _thinned(rows: Array, most: int) -> Array:

@@ -129,7 +129,9 @@ def _training(options: Data, path: Path) -> Examples:
         columns += made
         blocks.append(values)
     if not columns:
-        raise DataError(str(path), f"no input column beside the target {', '.join(names)}", "at least one", *notes[:1])
+        left = notes[0].removeprefix(f"{path}: ") if notes else ""
+        got = f"no input column beside the target {', '.join(names)}" + (f" ({left})" if left else "")
+        raise DataError(str(path), got, "at least one", _way_in(table, names, options))
     _stop_at_missing(table, lacking, options.missing)
     chosen = [table.column(name) for name in names]
     task = _task(table, names, chosen, options)
@@ -186,6 +188,16 @@ def _text_columns(table: Table, targets: tuple[str, ...], options: Data, notes: 
     return tuple(chosen)
 
 
+def _way_in(table: Table, targets: tuple[str, ...], options: Data) -> str:
+    """The option that lets in texts which were left out; empty where none were."""
+    for name in table.names:
+        if name in targets or name in options.types or table.column(name).kind != "text":
+            continue
+        words = text_tables.words_of(table.column(name)) >= text_tables.SEVERAL_WORDS
+        return setting(f"data.types.{name}", "text" if words else "category")
+    return ""
+
+
 def _useless(table: Table, name: str) -> str:
     cells = table.column(name)
     if cells.kind == "number":
@@ -198,9 +210,12 @@ def _useless(table: Table, name: str) -> str:
         return ""
     distinct = len(cells.texts)
     if distinct > DISTINCT_TEXTS and distinct > DISTINCT_SHARE * table.count:
+        as_text = f"{setting(f'data.types.{name}', 'text')} reads them, and nothing else"
         if text_tables.is_prose(table, name):
-            return f"texts ({setting(f'data.types.{name}', 'text')} reads them, and nothing else)"
-        return f"{distinct} distinct texts in {table.count} rows ({setting(f'data.types.{name}', 'category')} keeps it)"
+            return f"texts ({as_text})"
+        ways = f"{setting(f'data.types.{name}', 'category')} keeps it"
+        ways += f"; {as_text}" if text_tables.words_of(cells) >= text_tables.SEVERAL_WORDS else ""
+        return f"{distinct} distinct texts in {table.count} rows ({ways})"
     return ""
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netwright.data import texts
-from netwright.data.cells import MISSING_CATEGORY, Table, as_texts
+from netwright.data.cells import MISSING_CATEGORY, Cells, Table, as_texts
 from netwright.data.delimited import Source
 from netwright.data.examples import Array, Examples, Part, Task
 from netwright.data.table_files import open_table
@@ -22,6 +22,7 @@ from netwright.recipe.schema import Data
 
 PROSE_WORDS = 5  # on average, from which distinct texts are no names or addresses of a line (Titanic's names have 4)
 DISTINCT = 0.5  # share of the rows above which texts are each their own
+SEVERAL_WORDS = 2  # on average, from which texts may be read if the recipe says so
 LOOKED_AT = 1000  # texts
 Missing = Literal["stop", "mean"]
 Told = tuple[Task, Array, tuple[str, ...], tuple[str, ...]]  # task, targets, classes, names of the target columns
@@ -32,8 +33,13 @@ def is_prose(table: Table, name: str) -> bool:
     cells = table.column(name)
     if cells.kind != "text" or len(cells.texts) <= max(2, DISTINCT * table.count):
         return False
+    return words_of(cells) >= PROSE_WORDS
+
+
+def words_of(cells: Cells) -> float:
+    """How many words the distinct texts of a column have on average, by the first of them."""
     seen = cells.texts[:LOOKED_AT]
-    return sum(len(text.split()) for text in seen) >= PROSE_WORDS * len(seen)
+    return sum(len(text.split()) for text in seen) / max(1, len(seen))
 
 
 def training(

@@ -42,7 +42,8 @@ class Shift(Record, frozen=True, kw_only=True):
 
     ``scale``: rms of validation / rms of training, of all values. ``apart``: the share of features whose distributions
     barely overlap (Kolmogorov–Smirnov distance of `auditing.APART` or more, beyond chance). ``worst``: the largest such
-    distance, of feature ``worst_feature``. ``moved``: median |difference of means| / training deviation.
+    distance, of feature ``worst_feature``. ``moved``: median |difference of means| / training deviation. ``spread``, of
+    targets: the smallest ratio of deviations, validation / training.
     """
 
     scale: float
@@ -50,6 +51,7 @@ class Shift(Record, frozen=True, kw_only=True):
     worst: float = 0.0
     worst_feature: int = -1
     moved: float = 0.0
+    spread: float | None = None
     examples: int = 0  # validation examples that were compared
 
 
@@ -115,6 +117,7 @@ class DataAudit(Record, frozen=True, kw_only=True):
 
     ``task``: what the targets alone look like. ``label_form``: class numbers (``index`` (N,), ``column`` (N, 1)),
     ``one-hot`` rows, ``multi-hot`` rows of 0 and 1, ``soft`` rows that sum to one, or ``values``.
+    ``target_offset``: of values, the largest |mean| / deviation of a column as it was given, before it is normalised.
     ``duplicates``: training rows that repeat an earlier one, ``conflicting`` of them with another label; ``leaked``:
     validation rows that occur among the training rows; all of ``hashed`` and ``validation_hashed`` rows.
     """
@@ -135,6 +138,7 @@ class DataAudit(Record, frozen=True, kw_only=True):
     leaked: int = 0
     shift: Shift | None = None
     target_shift: Shift | None = None
+    target_offset: float | None = None
     order: Order | None = None
     relation: Relation | None = None
     locality: Locality | None = None

@@ -10,7 +10,8 @@ import msgspec
 from netwright.errors import RunError
 from netwright.observations import Observations
 from netwright.records import EpochRow, Measurement
-from netwright.runs import RESTORE, Log, RunDirectory
+from netwright.rows import Log
+from netwright.runs import RESTORE, RunDirectory
 
 FACTS = "observations"  # the detail that holds facts, outcomes of experiments and what was not seen
 DIAGNOSIS = "diagnosis"  # the detail that holds what was judged last

@@ -17,7 +17,7 @@ class LayerFacts(Record, frozen=True, kw_only=True):
     trying it out on made-up values showed: ``activation`` (relu, leaky_relu, elu, gelu, silu, softplus, sigmoid,
     hardsigmoid, tanh, softsign, hardtanh, relu6, softmax, log_softmax, exponential, identity, elementwise for others),
     ``lower`` and ``upper`` (its bounds, where it has them), ``cuts_gradient`` (its output does not depend on its input
-    for autograd).
+    for autograd), ``flat`` (it does, and the slope is zero everywhere: rounding, signs, thresholds).
     """
 
     name: str
@@ -66,6 +66,7 @@ class LossFacts(Record, frozen=True, kw_only=True):
     ] = "unknown"  # fmt: skip
     by_index: bool = False
     negative: float = 0.0
+    reversed: bool = False
 
 
 class OptimizerFacts(Record, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ from netwright.recipe import Recipe
 from netwright.records import EpochRow, Finding, RunSummary
 from netwright.reporting import formatting
 from netwright.reporting.cards import ExampleCard
-from netwright.runs import Reader, RunDirectory, dump_recipe
+from netwright.rows import Reader
+from netwright.runs import RunDirectory, dump_recipe
 
 Value = TypeVar("Value")
 

@@ -19,7 +19,8 @@ from netwright import files
 from netwright.errors import NetwrightError
 from netwright.nn import weights
 from netwright.records import EpochRow
-from netwright.runs import FLUSH_SECONDS, Log, RunDirectory
+from netwright.rows import FLUSH_SECONDS, Log
+from netwright.runs import RunDirectory
 from netwright.training import state as states
 from netwright.training.averaging import Average
 from netwright.training.loop import Job

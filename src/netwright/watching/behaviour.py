@@ -86,6 +86,8 @@ def _tried(module: nn.Module, example: Tensor) -> dict[str, Any]:
     if not isinstance(y, Tensor):
         return {}
     found: dict[str, Any] = {} if y.requires_grad else {"cuts_gradient": True}
+    if y.requires_grad and _is_flat(x, y):
+        found["flat"] = True
     if y.shape != x.shape:
         return found
     given, y = x.detach(), y.detach()
@@ -104,6 +106,13 @@ def _tried(module: nn.Module, example: Tensor) -> dict[str, Any]:
         bounds = {"lower": float(first.min()), "upper": float(first.max())} if bounded else {}
         return {"activation": "elementwise"} | bounds | found
     return found
+
+
+def _is_flat(x: Tensor, y: Tensor) -> bool:
+    """Whether ``y`` takes several values and has no slope anywhere: rounding, a sign, a threshold."""
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)  # a softmax's sum has none either
+    (slope,) = torch.autograd.grad((y * weights).sum(), x, retain_graph=True, allow_unused=True)
+    return bool(y.min() < y.max()) and (slope is None or not bool(slope.any()))
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -19,11 +19,16 @@ from netwright.records import Evidence, Finding, Remedy
 # Split: a random split's parts agree in rms and mean within some 1/√n; beyond these they were not prepared alike.
 ALIKE_SCALE, ALIKE_MEAN = 2.0, 1.0
 LEAST_COMPARED = 20  # validation examples
+LEAST_SPREAD = 0.1  # validation deviation / training deviation of targets: an error of a tenth makes an R² of 0 there
 MOST_APART = 0.9  # Kolmogorov–Smirnov distance of a single feature that has hardly a value in common
 
 # Classes: an imbalance ratio above 9 is called high in the literature (Fernández et al. 2018, 5.2). It is said aloud
 # where validation asks for the rare classes five times as often as training shows them, or where they are not learned.
 IMBALANCE, OTHER_PRIOR, SURE_PRIOR = 9.0, 5.0, 4.0
+
+# Values whose mean is so many deviations from 0: from the first on, always saying it is right to a tenth of a percent;
+# from the second on, float32 keeps less than three digits of how they differ.
+NEARLY_CONSTANT, TOO_FINE = 1e3, 1e5
 
 SORTED = -8.0  # standard deviations of the runs test: a chance of 10⁻¹⁵
 RUN = 4.0  # equal labels follow each other so many times longer than by chance
@@ -49,11 +54,15 @@ def split(observations: Observations) -> Iterator[Finding | Experiment]:
             continue
         scaled = not 1 / ALIKE_SCALE <= shift.scale <= ALIKE_SCALE and shift.scale > 0
         one = shift.worst >= MOST_APART
-        if not scaled and shift.moved <= ALIKE_MEAN and not one:
+        narrow = shift.spread is not None and shift.spread < LEAST_SPREAD
+        if not scaled and shift.moved <= ALIKE_MEAN and not one and not narrow:
             continue
         seen = [Evidence(what="rms of validation / training", value=shift.scale, expected="1")]
         if shift.moved > ALIKE_MEAN:
             seen.append(Evidence(what="difference of means", value=shift.moved, unit="deviations", expected="0"))
+        if narrow:
+            what = "deviation of validation / training"
+            seen.append(Evidence(what=what, value=shift.spread, expected="1; R² divides by its square"))
         if one:
             number = shift.worst_feature
             seen.append(Evidence(what=f"distance of the distributions of feature {number}", value=shift.worst))
@@ -101,6 +110,8 @@ def constant_labels(observations: Observations) -> Iterator[Finding | Experiment
     if audit is None or audit.targets is None or audit.targets.examples < 2:
         return
     targets = audit.targets
+    if audit.task == "regression" and (audit.target_offset or 0.0) > NEARLY_CONSTANT:
+        yield _nearly_constant(audit.target_offset or 0.0)
     one_class = len([count for count in audit.class_counts if count]) == 1 and audit.task == "classification"
     constant = targets.minimum is not None and targets.minimum == targets.maximum and targets.non_finite == 0
     if not one_class and not constant:
@@ -113,6 +124,19 @@ def constant_labels(observations: Observations) -> Iterator[Finding | Experiment
         code="constant-labels", severity="error", where="training targets", evidence=tuple(seen),
         expected="labels that differ", cause="there is nothing to tell apart: any network answers with the one label",
         remedies=(Remedy(code="constant-labels", text="look where the labels are made: were they scaled or cut off?"),),
+    )  # fmt: skip
+
+
+def _nearly_constant(offset: float) -> Finding:
+    fine = offset > TOO_FINE
+    lost = "float32 keeps less than three digits of how they differ" if fine else "errors look small beside them"
+    return Finding(
+        code="constant-labels", severity="warning" if fine else "note", where="training targets",
+        evidence=(Evidence(what="deviation / mean", value=1 / offset, expected=f"{1 / NEARLY_CONSTANT:g} or more"),),
+        expected="targets that differ by more than a thousandth of their size",
+        cause=f"the targets are nearly constant: {lost}, and R² is of what is left of them",
+        remedies=(Remedy(code="constant-labels", text="subtract what is common to all, and predict the difference"),),
+        confidence=0.95 if fine else 0.8,
     )  # fmt: skip
 
 

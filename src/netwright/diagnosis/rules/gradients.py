@@ -355,7 +355,7 @@ def _is_finite(value: float | None) -> bool:
 def _because(observations: Observations) -> str:
     """A cause of growth or loss over depth that another rule names from the same observations."""
     over_depth = (structure.hidden_activation, initialization.symmetric, initialization.scale)
-    return _told(observations, (*over_depth, norms.norm_batch))
+    return _told(observations, (parameters.without_gradient, *over_depth, norms.norm_batch))
 
 
 def _of_steps(observations: Observations) -> str:

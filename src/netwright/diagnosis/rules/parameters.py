@@ -146,6 +146,7 @@ def without_gradient(observations: Observations) -> Iterator[Finding | Experimen
             remedies=(Remedy(code="detach", text="take the cut out of the forward pass"),),
             confidence=0.95,
         )
+    yield from _behind_steps(observations, starts)
     if unused:
         much = sum(start.size for start in unused) >= MOST * total and not all(start.fresh is False for start in unused)
         yield Finding(
@@ -160,6 +161,38 @@ def without_gradient(observations: Observations) -> Iterator[Finding | Experimen
             confidence=0.9,
         )
     yield from _all_zero(observations)
+
+
+FLAT = ("round", "floor", "ceil", "trunc", "fix", "sign", "sgn")  # functions whose slope is zero wherever it is defined
+
+
+def _behind_steps(observations: Observations, starts: Sequence[ParameterStart]) -> Iterator[Finding]:
+    """Everything before a step function gets a gradient of exactly zero although it changes the loss.
+
+    A straight-through estimate (Bengio et al. 2013), or a way around, hands a gradient on, and then nothing is told.
+    """
+    layers = [layer for layer in observations.network.layers if layer.calls] if observations.network else []
+    place = next((n for n, one in enumerate(layers) if one.options.get("flat") or one.kind in FLAT), None)
+    if place is None:
+        return
+    before = {_path(layer, key) for layer in layers[:place] for key in layer.trainable}
+    zero = [start for start in starts if start.name in before and start.gradient == 0.0]
+    if not before or {start.name for start in zero} != before or not any(start.moves_loss for start in zero):
+        return
+    yield Finding(
+        code="no-gradient",
+        severity="error",
+        where=layers[place].name,
+        layer=layers[place].name,
+        evidence=(_count(zero, "parameters before it whose gradient is exactly 0 and that change the loss"),),
+        expected="a gradient for every parameter that requires one",
+        cause="a step function (rounding, a sign, a threshold) has no slope: nothing before it learns",
+        remedies=(
+            Remedy(code="straight-through", text="a straight-through estimate, x + (round(x) − x).detach()"),
+            Remedy(code="smooth", text="a smooth function instead: tanh, sigmoid, Gumbel-softmax"),
+        ),
+        confidence=0.97,
+    )
 
 
 def _all_zero(observations: Observations) -> Iterator[Finding]:
@@ -263,15 +296,16 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
     if not arriving and len(descent) >= FEW_SAMPLES:  # no module makes the loss: it is seen from the way that was made
         climbs = all(value < WRONG_WAY for value in descent[1:]) and min(descent) < OPPOSED
         turned = climbs != (maximizes != upwards)
-    signs = [turned, maximizes, upwards]
-    if sum(signs) % 2 == 0:  # none, or two that cancel
+    against = observations.loss is not None and observations.loss.reversed  # a score to be high, or a minus is missing
+    if sum([turned, maximizes, upwards, against]) % 2 == 0:  # none, or two that cancel
         return
     values = observations.series.get("loss").finite
-    rises = broke_down(observations) or (len(values) >= 2 and values[-1] > values[0])
-    if not rises or _gets_better(observations):
+    moves = values[-1] - values[0] if len(values) >= 2 else 0.0
+    if not (broke_down(observations) or (moves < 0 if against else moves > 0)) or _gets_better(observations):
         return
     cause = (
-        "backward() is called on the negative of the loss" if turned
+        "the loss is lower for wrong answers than for right ones: a minus is missing in it" if against
+        else "backward() is called on the negative of the loss" if turned
         else "the optimiser maximises" if maximizes else "the optimiser steps along the gradient, not against it"
     )  # fmt: skip
     value = (arriving or descent)[-1] if turned else directions[-1] if directions else None
@@ -279,17 +313,20 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
     if turned and not arriving:
         what = "cosine of the first steps and minus the loss' gradient before them"
     last, wanted = (values[-1], f"below {values[0]:.4g}") if values else (None, "")
+    seen = [Evidence(what=what, value=value, expected="1" if turned else "above 0")] if not against else []
+    if against:
+        last, wanted = (values[-1] if values else None), "0 or above, where nothing is wrong with an answer"
     yield Finding(
         code="loss-maximized",
         severity="error",
         where="training loop",
-        evidence=(
-            Evidence(what=what, value=value, expected="1" if turned else "above 0"),
-            Evidence(what="loss", value=last, expected=wanted),
-        ),
+        evidence=(*seen, Evidence(what="loss", value=last, expected=wanted)),
         expected="steps down the loss",
         cause=cause,
-        remedies=(Remedy(code="sign", text="loss.backward() without the minus; maximize=False"),),
+        remedies=(
+            Remedy(code="sign", text="the negative of it as the loss" if against
+                   else "loss.backward() without the minus; maximize=False"),
+        ),
         confidence=0.95,
     )
 

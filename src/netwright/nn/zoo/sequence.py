@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from netwright.errors import NetworkError
+from netwright.errors import NetworkError, unknown_name
 from netwright.nn.attention import AdditiveAttention, DotProductAttention
 
 Read = Literal["last", "mean", "max", "attention", "every", "unroll"]
@@ -139,9 +139,6 @@ class Recurrent(Encoder):
             cell, input_shape, width, depth, dropout, vocabulary=vocabulary, embedding=embedding,
             bidirectional=bidirectional, padded=padded,
         )  # fmt: skip
-        if read not in READS:
-            known = ", ".join((*READS, UNROLL))
-            raise NetworkError("network.arguments.read", repr(read), f"one of {known}", "last")
         if read == "every" and bidirectional:
             raise NetworkError(
                 "network.arguments.bidirectional", "true where every position tells the next", "false",
@@ -263,7 +260,13 @@ def _begin(recurrent: nn.RNNBase) -> None:
                 nn.init.ones_(parameter.detach()[size : 2 * size])
 
 
+def _require_known(read: Read, *more: str) -> None:
+    if read not in (*READS, *more):
+        raise unknown_name("network.arguments.read", str(read), (*READS, *more), NetworkError)
+
+
 def _recurrent(cell: str, read: Read, channels: int, *shape: Any, **options: Any) -> Recurrent | Unrolled:
+    _require_known(read, UNROLL)  # before the shapes: a misspelt one is no complaint about the input
     if read == UNROLL:
         return Unrolled(*shape, cell=cell, channels=channels, **options)
     if channels != 1:
@@ -325,9 +328,8 @@ class Transformer(Embedded):
         self, input_shape: Sequence[int], outputs: int, width: int = 128, depth: int = 2, dropout: float = 0.0, *,
         heads: int = 4, vocabulary: int = 0, read: Read = "mean", padded: bool = False,
     ) -> None:  # fmt: skip
+        _require_known(read)
         super().__init__("transformer", input_shape, vocabulary, width, padded)
-        if read not in READS:
-            raise NetworkError("network.arguments.read", repr(read), f"one of {', '.join(READS)}", "mean")
         if width % heads or width % 2:
             raise NetworkError(
                 "network.width", f"{width} with {heads} heads", "an even width that the heads divide",
