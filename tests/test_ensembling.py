@@ -157,6 +157,7 @@ def test_it_teaches_and_is_compressed(members: dict[str, Run], folder: Path, mon
         (["one", "two"], {"changes": {"train.lr": 0.1}}, UsageError, "--members"),
         (["one", "two"], {"members": 3}, UsageError, "2 subjects"),
         (["one", "two"], {"snapshots": 2}, UsageError, "2 runs"),
+        (["one"], {"snapshots": True}, UsageError, r"without any.*train\.snapshots=5"),
     ],
 )
 def test_what_is_no_ensemble_is_said(

@@ -187,6 +187,9 @@ def watch(
         epochs=job.epochs, ignore=_silenced(recipe, inputs), budget=recipe.watch.budget, confirm=recipe.watch.confirm,
         tell=False,
     )  # fmt: skip
+    if inputs.target_mean and made.observations.data is not None:  # the watch sees them normalised
+        offset = max(abs(mean) / std for mean, std in zip(inputs.target_mean, inputs.target_std, strict=True))
+        made.observations.data = msgspec.structs.replace(made.observations.data, target_offset=offset)
     examples = sources.examples
     if examples is not None:
         count = len(examples.parts["train"])

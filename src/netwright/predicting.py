@@ -314,7 +314,11 @@ class Predictor:
     @property
     def _takes(self) -> _Takes:
         if self._file.text is not None:
-            return _TEXTS
+            columns = self._file.text.columns
+            if not columns:
+                return _TEXTS
+            read = f"with the column{'s' * (len(columns) > 1)} {', '.join(columns)}"
+            return _Takes(f"a table {read}", f"tables {read}", "table")
         return _SERIES if self._file.window is not None else _TAKES[type(self._record)]
 
     def _expanded(self, paths: list[Path], record: Preprocess) -> Iterator[Path]:

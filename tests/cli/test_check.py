@@ -163,6 +163,18 @@ def test_a_planted_fault_fails_the_gate(says: Says, tmp_path: Path) -> None:
     assert says("check", data, "--fail-on", "error").code == 0
 
 
+def test_targets_are_judged_as_they_were_given_and_not_as_they_are_learned(says: Says, tmp_path: Path) -> None:
+    make = np.random.default_rng(0)
+    x = make.standard_normal((300, 3)).astype(np.float32)
+    data = _written(tmp_path / "near", x, (1000 + 0.1 * x[:, :1]).astype(np.float64))
+    found = says("check", data, "--json").document["diagnosis"]["findings"]
+    assert [(one["code"], one["severity"]) for one in found if one["code"] == "constant-labels"] == [
+        ("constant-labels", "note")
+    ]
+    run = says("train", data, "--epochs", "1", "--out", tmp_path / "runs", "--set", "watch.confirm=0", "--json")
+    assert "constant-labels" in [one["code"] for one in run.document["findings"]]
+
+
 def test_what_a_network_has_to_beat(says: Says, tmp_path: Path) -> None:
     make = np.random.default_rng(1)
     x = make.standard_normal((240, 8)).astype(np.float32)

@@ -49,6 +49,7 @@ WRONG = [
     (["train", "--resume", "last", "--print-recipe"], "together with --print-recipe", "leave one out"),
     (["train", "digits", "--print-recipe", "--quiet"], "together with --quiet", "leave one out"),
     (["train", "--resume", "last", "--out", "absent"], "no run in absent", "netwright train digits --out absent"),
+    (["ensemble", "a", "b", "--weights", "-1,2"], "-1,2 begins with a hyphen", "--weights=-1,2, if that is the value"),
     (["predict"], "requires an argument", "netwright predict --help"),
     (["predict", "last"], "no file", "netwright predict --help"),
     (["predict", "last", "a.png", "--top", "two"], "'two'", "netwright predict --help"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import netwright
 from netwright.data import text_tables
 from netwright.data.opening import open_source
 from netwright.errors import DataError
@@ -98,6 +99,33 @@ def test_names_alone_are_no_prose(tmp_path: Path) -> None:
         open_source(Data(source=str(_table(tmp_path / "names.csv", ["name", "label"], rows))))
     said = open_source(Data(source=str(tmp_path / "names.csv"), types={"name": "text"}))
     assert said.text is not None
+
+
+@pytest.mark.parametrize(("start", "kind"), [("Mr. Owen Harris ", "text"), ("x", "category")])
+def test_the_way_in_for_texts_that_were_left_out_leads_in(tmp_path: Path, start: str, kind: str) -> None:
+    """What the error says to try is tried; short texts are words to read, single words a category."""
+    path = _table(tmp_path / "t.csv", ["name", "label"], [(f"{start}{n}", "ab"[n % 2]) for n in range(120)])
+    with pytest.raises(DataError, match="120 distinct texts") as caught:
+        open_source(Data(source=str(path)))
+    assert caught.value.suggestion == f"--set data.types.name={kind}"
+    examples = open_source(Data(source=str(path), types={"name": kind}))  # type: ignore[dict-item]
+    assert (examples.text is not None) == (kind == "text")
+
+
+def test_a_short_text_beside_numbers_is_offered_as_a_text_too(tmp_path: Path) -> None:
+    rows = [(f"Mr. Owen Harris {n}", n * 1.5, "ab"[n % 2]) for n in range(120)]
+    notes = open_source(Data(source=str(_table(tmp_path / "t.csv", ["name", "age", "label"], rows)))).skipped
+    assert any("data.types.name=category" in note and "data.types.name=text" in note for note in notes)
+
+
+@pytest.mark.parametrize("content", ["", "review,label\n"])
+def test_a_table_of_texts_that_is_empty_is_asked_for_as_a_table(tmp_path: Path, content: str) -> None:
+    path = _table(tmp_path / "t.csv", ["review", "label"], _reviews())
+    quick = {"watch.enabled": False, "network.width": 4}
+    run = netwright.fit("gru", str(path), epochs=1, folder=tmp_path / "runs", settings=quick, quiet=True)
+    (tmp_path / "empty.csv").write_text(content)
+    with pytest.raises(DataError, match="a table with the column review"):
+        netwright.predict(run, tmp_path / "empty.csv")
 
 
 def test_a_text_beside_numbers_and_a_missing_one_are_named(tmp_path: Path) -> None:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from cyclopts import CoercionError, CycloptsError, UnknownCommandError, UnknownOptionError, UnusedCliTokensError
+import itertools
+import shlex
+from collections.abc import Iterable
+
+from cyclopts import (
+    CoercionError,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownCommandError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from netwright.cli.main import VERBS
 from netwright.errors import UsageError, nearest, nearest_key
@@ -26,6 +37,12 @@ def explained(problem: CycloptsError, arguments: list[str]) -> UsageError:
         case UnusedCliTokensError():
             words = " ".join(problem.unused_tokens or [])
             return UsageError(command, f"{words!r}, which is one argument too many", "", f"{command} --help")
+        case MissingArgumentError(argument=argument) if argument and _before_a_hyphen(argument.names, arguments):
+            name, value = _before_a_hyphen(argument.names, arguments)
+            return UsageError(
+                f"{command} {name}", f"no value: {value} begins with a hyphen and reads as an option", "",
+                f"{name}={shlex.quote(value)}, if that is the value",
+            )  # fmt: skip
         case CoercionError(argument=argument, token=token) if argument is not None and token is not None:
             known = list(argument.get_choices(force=True) or ())
             expected = " or ".join(known) if len(known) < 3 else f"one of {', '.join(known)}"
@@ -34,6 +51,14 @@ def explained(problem: CycloptsError, arguments: list[str]) -> UsageError:
                 return UsageError(place, repr(token.value), expected, nearest(token.value, known) or "")
             return UsageError(place, repr(token.value), _KINDS.get(argument.hint, ""), f"{command} --help")
     return UsageError(command, _sentence(problem), "", f"{command} --help")
+
+
+def _before_a_hyphen(names: Iterable[str], arguments: list[str]) -> tuple[str, ...]:
+    """The option of these names and what follows it, where that only begins as an option does: -1,2."""
+    for word, follower in itertools.pairwise(arguments):
+        if word in names and follower[:1] == "-" and follower[1:2].isdecimal():
+            return word, follower
+    return ()
 
 
 def _sentence(problem: CycloptsError) -> str:

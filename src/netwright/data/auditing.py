@@ -288,7 +288,7 @@ def _shift(train: Array, validation: Array) -> Shift | None:
     examples = min(len(b), len(validation))
     scale = float(np.sqrt((b**2).mean()) / max(np.sqrt((a**2).mean()), 1e-300))
     deviation = a.std(0)
-    varying = np.flatnonzero(deviation > 1e-9 * np.maximum(np.abs(a.mean(0)), 1e-30))
+    varying = np.flatnonzero(_varying(a))
     if not len(varying):
         return Shift(scale=scale, examples=examples)
     moved = float(np.median(np.abs(b.mean(0) - a.mean(0))[varying] / deviation[varying]))
@@ -304,13 +304,14 @@ def _shift(train: Array, validation: Array) -> Shift | None:
 
 
 def _target_shift(train: Array, validation: Array) -> Shift | None:
-    """As `_shift`; their deviations are those of all values, because few extreme ones may be most of it."""
+    """As `_shift`; their deviations are those of all values, because few extreme ones may be most of it. Of several
+    columns the median one tells: of many pixels one seldom varies."""
     shift = _shift(train, validation)
     if shift is None:
         return None
-    a, b = (_finite_rows(by_feature(part).astype(np.float64)).std(0) for part in (train, validation))
-    varying = a > 0
-    spread = float((b[varying] / a[varying]).min()) if varying.any() else None
+    rows, held_out = (_finite_rows(by_feature(part).astype(np.float64)) for part in (train, validation))
+    deviation, varying = rows.std(0), _varying(rows)
+    spread = float(np.median(held_out.std(0)[varying] / deviation[varying])) if varying.any() else None
     return msgspec.structs.replace(shift, spread=spread)
 
 
@@ -319,9 +320,14 @@ def target_offset(targets: Array) -> float | None:
     values = _finite_rows(by_feature(targets).astype(np.float64))
     if not len(values):
         return None
-    mean, deviation = values.mean(0), values.std(0)
-    varying = deviation > 0
-    return float((np.abs(mean)[varying] / deviation[varying]).max()) if varying.any() else None
+    varying = _varying(values)
+    return float((np.abs(values.mean(0))[varying] / values.std(0)[varying]).max()) if varying.any() else None
+
+
+def _varying(values: Array) -> npt.NDArray[np.bool_]:
+    """The columns that are more than one value and its rounding."""
+    found: npt.NDArray[np.bool_] = values.std(0) > 1e-9 * np.maximum(np.abs(values.mean(0)), 1e-30)
+    return found
 
 
 def _thinned(rows: Array, most: int) -> Array:

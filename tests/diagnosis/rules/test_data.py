@@ -67,6 +67,27 @@ def test_one_label_only() -> None:
     assert "constant-labels" not in judged(x, np.eye(3)[y])
 
 
+@settings(max_examples=20, deadline=None)
+@given(mean=st.floats(10, 1e9), ratio=st.floats(1e-7, 0.3), sign=st.sampled_from([-1, 1]))
+def test_nearly_constant_values_are_told_by_deviation_over_mean(mean: float, ratio: float, sign: int) -> None:
+    x = table()[0].astype(np.float64)
+    y = sign * mean * (1 + ratio * (x[:, :1] - x[:, 0].mean()) / x[:, 0].std())
+    expected = "warning" if ratio < 1e-5 else "note" if ratio < 1e-3 else None
+    if min(abs(ratio / limit - 1) for limit in (1e-3, 1e-5)) > 1e-6:
+        assert judged(x, y).get("constant-labels") == expected
+
+
+def test_validation_targets_that_hardly_differ_are_named_wherever_they_lie() -> None:
+    x = table()[0]
+    y = (1000 + 5 * x[:, :1]).astype(np.float64)
+    assert "split-mismatch" not in judged(x[300:], y[300:], x[:300], y[:300])
+    assert "split-mismatch" not in judged(x[300:], y[300:], x[:300], 1000 + (y[:300] - 1000) * 0.3)
+    assert judged(x[300:], y[300:], x[:300], 1000 + (y[:300] - 1000) * 0.05)["split-mismatch"] == "warning"
+    rare = np.where(np.arange(900) % 300 == 299, 500.0, 0.01 * x[:, 0])[:, None]  # few rows have most of the variance
+    kept = np.arange(900) < 299
+    assert judged(x[~kept], rare[~kept], x[kept], rare[kept])["split-mismatch"] == "warning"
+
+
 @pytest.mark.parametrize("spoil", [lambda v: v * 16, lambda v: v / 255, lambda v: 3 + v, lambda v: np.abs(v) * 5])
 def test_validation_prepared_otherwise(spoil: Any) -> None:
     x, y = table()

@@ -129,6 +129,16 @@ def test_both_directions_see_the_series_from_both_ends(name: str) -> None:
     assert torch.allclose(network(x), network.head(torch.cat(ends, 1)), atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(6,), (3, 8), (1, 8, 8)])
+@pytest.mark.parametrize("name", ALL)
+def test_a_misspelt_reading_gets_the_nearest_name_whatever_the_shape(name: str, shape: tuple[int, ...]) -> None:
+    more = {"unrol": "unroll"} if name in RECURRENT else {}
+    for wrong, meant in {"men": "mean", "atention": "attention", **more}.items():
+        with pytest.raises(NetworkError) as caught:
+            NETWORKS[name](shape, 3, read=wrong)
+        assert (caught.value.where, caught.value.suggestion) == ("network.arguments.read", meant)
+
+
 def test_recurrent_weights_begin_orthogonal_and_forget_gates_open() -> None:
     network = NETWORKS["lstm"]((3, 7), 2, width=6)
     for gate in network.recurrent.weight_hh_l0.split(6):

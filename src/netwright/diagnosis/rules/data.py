@@ -61,17 +61,22 @@ def split(observations: Observations) -> Iterator[Finding | Experiment]:
         if shift.moved > ALIKE_MEAN:
             seen.append(Evidence(what="difference of means", value=shift.moved, unit="deviations", expected="0"))
         if narrow:
-            what = "deviation of validation / training"
-            seen.append(Evidence(what=what, value=shift.spread, expected="1; R² divides by its square"))
+            seen.append(Evidence(what="deviation of validation / training", value=shift.spread, expected="1"))
         if one:
             number = shift.worst_feature
             seen.append(Evidence(what=f"distance of the distributions of feature {number}", value=shift.worst))
         yield Finding(
             code="split-mismatch", severity="warning", where=f"validation {what}", evidence=tuple(seen),
             expected="training and validation of one distribution",
-            cause=f"validation {what} are not prepared as training ones are: what is learned does not hold there",
-            remedies=(Remedy(code="split-mismatch", text="the training part's statistics for every part"),),
-            confidence=0.95 if scaled or shift.moved > ALIKE_MEAN else 0.8,
+            cause=f"validation {what} hardly differ from each other: R², which divides by their variance, says nothing"
+            if narrow
+            else f"validation {what} are not prepared as training ones are: what is learned does not hold there",
+            remedies=(
+                Remedy(code="split-mismatch", text="a validation part drawn at random from the same examples")
+                if narrow
+                else Remedy(code="split-mismatch", text="the training part's statistics for every part"),
+            ),
+            confidence=0.95 if scaled or narrow or shift.moved > ALIKE_MEAN else 0.8,
         )  # fmt: skip
 
 
@@ -110,11 +115,11 @@ def constant_labels(observations: Observations) -> Iterator[Finding | Experiment
     if audit is None or audit.targets is None or audit.targets.examples < 2:
         return
     targets = audit.targets
-    if audit.task == "regression" and (audit.target_offset or 0.0) > NEARLY_CONSTANT:
-        yield _nearly_constant(audit.target_offset or 0.0)
     one_class = len([count for count in audit.class_counts if count]) == 1 and audit.task == "classification"
     constant = targets.minimum is not None and targets.minimum == targets.maximum and targets.non_finite == 0
     if not one_class and not constant:
+        if audit.task == "regression" and (audit.target_offset or 0.0) > NEARLY_CONSTANT:
+            yield _nearly_constant(audit.target_offset or 0.0)
         return
     other = sum(count > 0 for count in audit.validation_class_counts)
     seen = [Evidence(what="classes in training", value=1, expected=str(other) if other > 1 else "2 or more")]
@@ -347,6 +352,19 @@ def noise(observations: Observations) -> Iterator[Finding | Experiment]:
             expected="one label for equal inputs", cause="no network can be right on all of them", remedies=(remedy,),
         )  # fmt: skip
     found = audit.relation
+    if found is not None and found.moved:
+        yield Finding(
+            code="label-noise", severity="warning", where="training targets",
+            evidence=(
+                Evidence(what="score of a simple learner", value=found.score, expected=f"above {found.chance:.3f}"),
+                Evidence(what=f"the same with the targets moved by {found.moved} rows", value=found.moved_score),
+            ),
+            expected="targets that belong to their row",
+            cause=f"the targets lie {abs(found.moved)} row{'s' if abs(found.moved) > 1 else ''} "
+            f"{'before' if found.moved > 0 else 'behind'} their inputs: a line is missing in one of two files, or a header was read",
+            remedies=(Remedy(code="label-noise", text="read inputs and targets by the same rows"),), confidence=0.95,
+        )  # fmt: skip
+        return
     if found is None or found.tested < POWER or found.z > AT_CHANCE or _learns(observations, audit):
         return
     yield Finding(
