@@ -115,7 +115,7 @@ class Runtime:
         self.path, self.threads = path, threads
         self._interpreter = self._open()
         self._batch = 1
-        self._widens = True
+        self._widens: bool | None = None  # not tried yet
 
     def _open(self, **options: Any) -> Any:
         with _silent():
@@ -134,17 +134,22 @@ class Runtime:
 
     def run(self, *inputs: Array) -> Array:
         count = len(inputs[0])
-        if count > 1 and not self._widened(count):
+        if count > 1 and not self._widened(inputs):
             return np.concatenate([self.run(*(each[row : row + 1] for each in inputs)) for row in range(count)])
         if count == 1:
-            self._widened(1)
+            self._widened(inputs)
         return self._invoked(self._interpreter, inputs)
 
-    def _widened(self, batch: int) -> bool:
-        """Whether the interpreter takes ``batch`` examples at once now; a shape written into the file forbids it."""
+    def _widened(self, inputs: tuple[Array, ...]) -> bool:
+        """Whether the interpreter takes so many examples at once now; a shape written into the file forbids it.
+
+        It may do so without an error: a slice that was written for one example takes the first of them, and a sum gives
+        that to all others. So the first time the examples are asked one by one as well.
+        """
+        batch = len(inputs[0])
         if batch == self._batch:
             return True
-        if not self._widens:
+        if self._widens is False:
             return False
         try:
             for each in self._interpreter.get_input_details():
@@ -153,12 +158,19 @@ class Runtime:
                 self._interpreter.allocate_tensors()
             self._batch = batch
             shape = self._interpreter.get_output_details()[0]["shape"]
-            if shape[0] == batch:
+            if shape[0] == batch and (self._widens or self._as_alone(inputs)):
+                self._widens = True
                 return True
         except (RuntimeError, ValueError):
             pass
         self._widens, self._batch, self._interpreter = False, 1, self._open()
         return False
+
+    def _as_alone(self, inputs: tuple[Array, ...]) -> bool:
+        alone, together = self._open(), self._invoked(self._interpreter, inputs)
+        rows = [self._invoked(alone, tuple(each[row : row + 1] for each in inputs)) for row in range(len(together))]
+        expected = np.concatenate(rows)
+        return bool(np.abs(np.subtract(together, expected)).max() <= 1e-4 * max(1.0, float(np.abs(expected).max())))
 
     def _invoked(self, interpreter: Any, inputs: tuple[Array, ...]) -> Array:
         details = {each["index"]: each for each in interpreter.get_input_details()}
