@@ -6,6 +6,7 @@ run's directory appears whole, at the end, by one rename; the source run is only
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import shlex
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from netwright import exporting, keeping_compressed, runs, workbench
+from netwright.comparing.intervals import LEVEL, paired, sign_test
 from netwright.compression import budgets as limits
 from netwright.compression import passes
 from netwright.compression.budgets import Budgets, Point
@@ -27,13 +29,13 @@ from netwright.compression.prune import Sensitivity, sensitivity
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
 from netwright.records import CompressionStep, Latency, Surgery, plural
+from netwright.reporting import formatting, ledger
 from netwright.training import randomness
 from netwright.workbench import Run
 from netwright.workshop import RUNTIME, Figures, Said, Workshop, file_bytes, opened
 
 SMALLER = 0.98  # of the file before
-FASTER = 0.95  # of the time before, of the median and of the quickest tenth: equal networks differ by 3 % here
-FEWEST = 1e-4  # of the score: what counts as better
+FASTER = 0.95  # of the time before: equal networks differ by 3 % here, their weights lie at other places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,16 @@ def compress(
     exporting.require_threads(threads)
     run = _source(subject, folder, trust)
     require_place(Path(folder))
-    with opened(run, train_data, validation, said) as shop:
+    given = (
+        ("--max-size", max_size, None), ("--max-latency", max_latency, None), ("--max-drop", max_drop, None),
+        ("--keep-if-faster", keep_if_faster, False), ("--heal", heal, None), ("--runtime", asked, ""),
+        ("--threads", threads, 1), ("--batch", batch, 1), ("--out", Path(folder), Path(runs.DEFAULT_FOLDER)),
+    )  # fmt: skip
+    options = [
+        word for name, value, usual in given if value != usual
+        for word in ((name,) if value is True else (name, str(value)))
+    ]  # fmt: skip
+    with _said_if_stopped(run, chain, options), opened(run, train_data, validation, said) as shop:
         shop.runtime, shop.threads, shop.batch = runtime, threads, batch
         if wanted.drop is not None and "accuracy" not in shop.before.metrics:
             raise UsageError("--max-drop", "a run without an accuracy", "a classification")
@@ -122,7 +133,7 @@ def compress(
             for reached in _carried_out(shop, made, steps, keep_if_faster):
                 made = reached
         except KeyboardInterrupt as stop:
-            raise _stopped(shop, made, steps, tried, Path(folder)) from stop
+            raise _stopped(shop, made, steps, tried, Path(folder), options) from stop
         drop = None
         if "accuracy" in made.figures.metrics:
             drop = 100 * (shop.before.metrics["accuracy"] - made.figures.metrics["accuracy"])
@@ -222,23 +233,38 @@ def _kept(shop: Workshop, made: _Made, tried: Sequence[Point], folder: Path) -> 
     return keeping_compressed.keep(shop, made.network, made.surgeries, made.rows, chain, tried, folder)
 
 
+def _again(subject: Path, words: Sequence[str], options: Sequence[str]) -> str:
+    """The command that goes on."""
+    return shlex.join(["netwright", "compress", str(subject), *words, *options])
+
+
+@contextlib.contextmanager
+def _said_if_stopped(run: Run, chain: str, options: Sequence[str]) -> Iterator[None]:
+    """Ctrl-C while the data are read and the chain is rehearsed, before there is anything to keep."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        got = "Ctrl-C before the first pass; nothing was written"
+        raise StoppedError("compress", got, "", _again(run.directory, chain.split(), options)) from stop
+
+
 def _stopped(
-    shop: Workshop, made: _Made, steps: Sequence[Step], tried: Sequence[Point], folder: Path
+    shop: Workshop, made: _Made, steps: Sequence[Step], tried: Sequence[Point], folder: Path, options: Sequence[str]
 ) -> StoppedError:  # fmt: skip
     """After Ctrl-C: what was done is kept as a run, and the error says how to go on from there."""
-    done, name = len(made.rows), "compress" + f": {steps[len(made.rows)].text}" * (len(made.rows) < len(steps))
+    done = len(made.rows)
+    name = f"compress: {steps[done].text}" if done < len(steps) else "compress"
     subject, got = shop.run.directory, "Ctrl-C; nothing was written"
     rest = [step.text for step in steps[done:]]
     if not _same(made, shop.run.network):
         shop.said("stopped; keeping the passes that are done (Ctrl-C once more leaves them)")
         subject = _kept(shop, made, tried, folder)
         got = f"Ctrl-C; {done} of {plural(len(steps), 'pass', 'passes')} done and kept as {subject}"
-        got += f", what {steps[done].text} had done by then is not" * (done < len(steps))
+        got += f", what {steps[done].text} had done by then is not" if done < len(steps) else ""
         rest = [step.text for step in _for_all(steps[:done])] + rest
     elif not steps:
         got = f"Ctrl-C while looking for the share of MACs, {len(tried)} tried; nothing was written"
-    elsewhere = [] if folder == Path(runs.DEFAULT_FOLDER) else ["--out", str(folder)]
-    return StoppedError(name, got, "", shlex.join(["netwright", "compress", str(subject), *rest, *elsewhere]))
+    return StoppedError(name, got, "", _again(subject, rest, options))
 
 
 def _in_order(steps: Sequence[Step]) -> Iterator[Step]:
@@ -264,10 +290,34 @@ def _timed(shop: Workshop, networks: dict[str, nn.Module]) -> dict[str, Latency]
 
 
 def clearly_faster(before: Latency | None, after: Latency | None) -> bool:
-    """Beyond what two measurements of one network differ by."""
+    """Whether more of the rounds are quicker by ``FASTER`` than a coin would make so."""
     if before is None or after is None:
         return False
-    return after.median_ms < FASTER * before.median_ms and after.low_ms < FASTER * before.low_ms
+    quick = [now < FASTER * was for was, now in zip(before.turns, after.turns, strict=True)]
+    ahead = sum(quick)
+    return 2 * ahead > len(quick) and sign_test(ahead, len(quick) - ahead) < 1 - LEVEL
+
+
+def _without_turns(latency: Latency | None) -> Latency | None:
+    return None if latency is None else msgspec.structs.replace(latency, turns=())
+
+
+def chance_of(before: Figures, after: Figures) -> float:
+    """Of so large a difference on the same examples were both networks alike: by the sign test over those that only one
+    has right (McNemar 1947); of losses by Student's t over the differences."""
+    if before.each.dtype == torch.bool:
+        gained, lost = (int((one.each & ~other.each).sum()) for one, other in ((after, before), (before, after)))
+        return sign_test(gained, lost)
+    return paired((after.each - before.each).tolist()).p
+
+
+def _unsure(before: Figures, after: Figures, chance: float) -> str:
+    """What a difference that chance would make is called."""
+    metric = ledger.telling(before.metrics)
+    if chance < 1 - LEVEL or after.metrics.get(metric) == before.metrics.get(metric):
+        return ""
+    test = "the sign test" if before.each.dtype == torch.bool else "a paired t test of the losses"
+    return f"{formatting.metric_name(metric)} not told apart from before (p = {formatting.short(chance, 2)} by {test})"
 
 
 def _row(
@@ -276,24 +326,27 @@ def _row(
 ) -> CompressionStep:  # fmt: skip
     before, after = figures
     faster = latency[0].median_ms / latency[1].median_ms if changed.surgeries and latency[0] and latency[1] else None
-    better = workbench.score(after.metrics) > workbench.score(before.metrics) + FEWEST
+    by, chance = workbench.score(after.metrics) - workbench.score(before.metrics), chance_of(before, after)
+    told_apart = chance < 1 - LEVEL
     gains = {
         "smaller": after.file_bytes < SMALLER * before.file_bytes,
         "faster": bool(changed.surgeries) and clearly_faster(*latency),
-        "better": better,
+        "better": told_apart and by > 0,
     }
     won = tuple(name for name, true in gains.items() if true)
     counts = {"parameters": (before.parameters, after.parameters), "MACs": (before.macs, after.macs)}
     worse = [f"more {what}" for what, (old, new) in counts.items() if new > old]
     worse += ["slower"] * (bool(changed.surgeries) and clearly_faster(*latency[::-1]))
-    notes = [changed.note, f"{', '.join(worse)} than before" if worse else ""]
+    worse += ["worse"] * (told_apart and by < 0)
+    notes = [changed.note, f"{', '.join(worse)} than before" if worse else "", _unsure(before, after, chance)]
     notes.append("" if won else "wins nothing: neither smaller nor faster nor better")
     note = "; ".join(filter(None, notes))
     return CompressionStep(
         step=step.text, parameters=(before.parameters, after.parameters), nonzero=(before.nonzero, after.nonzero),
         macs=(before.macs, after.macs), file_bytes=(before.file_bytes, after.file_bytes),
         memory_bytes=(before.memory_bytes, after.memory_bytes), metrics=(before.metrics, after.metrics),
-        latency=latency, faster=faster, won=bool(won), note=note, seconds=seconds, gains=won, facts=changed.facts,
+        latency=(_without_turns(latency[0]), _without_turns(latency[1])), faster=faster, won=bool(won), note=note,
+        seconds=seconds, gains=won, facts=changed.facts, chance=chance,
     )  # fmt: skip
 
 

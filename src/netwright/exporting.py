@@ -450,10 +450,13 @@ def latencies(
         with threads_of_torch(threads), timing.pinned(threads):
             seen = timing.times(calls, rounds=rounds, seconds=seconds)
     machine = processor()
-    return {
+    found = {
         name: timing.latency(values, runtime=runtime, processor=machine, threads=threads, batch=batch)
         for name, values in seen.items()
     }
+    if len(found) < 2:
+        return found
+    return {name: msgspec.structs.replace(one, turns=tuple(seen[name])) for name, one in found.items()}
 
 
 RUNTIMES = {"onnxruntime": "onnx", "ncnn": "ncnn", "litert": "litert", "torchscript": "torchscript"}

@@ -310,7 +310,8 @@ class Verdict(Record, frozen=True, kw_only=True):
 
 
 class Latency(Record, frozen=True, kw_only=True):
-    """A latency always names runtime, processor, threads and batch."""
+    """A latency always names runtime, processor, threads and batch. ``turns``: milliseconds of each call, in the order
+    of the rounds in which candidates took turns, for as long as they are compared; they are not kept."""
 
     runtime: str
     processor: str
@@ -319,6 +320,7 @@ class Latency(Record, frozen=True, kw_only=True):
     median_ms: float
     low_ms: float
     high_ms: float
+    turns: tuple[float, ...] = ()
 
 
 class CompressionStep(Record, frozen=True, kw_only=True):
@@ -327,7 +329,8 @@ class CompressionStep(Record, frozen=True, kw_only=True):
     ``parameters`` are those of the network, ``nonzero`` how many of its trained values are not zero; ``file_bytes`` of
     the weights as they are written; ``memory_bytes`` what a forward pass of one example takes, by the graph.
     ``metrics`` are the validation part's. ``won``: something became clearly smaller, faster or better; ``undone``: it
-    did not become faster, and was taken back.
+    did not become faster, and was taken back. ``chance``: of so large a difference in accuracy (without one, in
+    loss) on the same examples were both networks alike; from 0.05 on it counts neither as better nor as worse.
     """
 
     step: str
@@ -345,6 +348,7 @@ class CompressionStep(Record, frozen=True, kw_only=True):
     undone: bool = False
     gains: tuple[str, ...] = ()  # smaller, faster, better
     facts: dict[str, Any] = {}
+    chance: float | None = None
 
 
 class ExportResult(Record, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from netwright.recipe import override
 from netwright.recipe.schema import Augment, Recipe
 from netwright.records import Latency, NetworkFile
 from netwright.training import randomness
-from netwright.training.evaluating import evaluate
+from netwright.training.evaluating import by_example, evaluate
 from netwright.training.healing import Healing
 from netwright.training.precision import Precision
 from netwright.workbench import Run
@@ -47,6 +47,7 @@ class Figures:
     memory_bytes: int
     file_bytes: int
     metrics: dict[str, float]
+    each: torch.Tensor  # (examples,) of the validation part: whether it is right; where none is, its loss
 
 
 @dataclasses.dataclass
@@ -73,10 +74,12 @@ class Workshop:
         graph = self.context.graph(network)
         counted = totals(graph)
         learned = list(network.parameters())
+        assert self.sources.validation is not None  # a run without is not opened
+        metrics, each = by_example(network, self.objective, self.sources.validation, self.precision)
         return Figures(
             parameters=sum(p.numel() for p in learned), nonzero=sum(int((p != 0).sum()) for p in learned),
             macs=counted.macs, memory_bytes=counted.inference_bytes, file_bytes=file_bytes(network),
-            metrics=self.context.score(network),
+            metrics=metrics, each=each,
         )  # fmt: skip
 
     def latencies(self, networks: dict[str, nn.Module]) -> dict[str, Latency]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from netwright.data.loading import Batch, Batches
+from netwright.objectives.classification import indices
 
 
 def call(network: nn.Module, batch: Batch) -> Any:
@@ -63,6 +64,23 @@ def evaluate(network: nn.Module, objective: Any, batches: Batches, precision: An
         for batch in batches.epoch(0):
             meter.update(call(network, batch), batch.targets)
     return dict(meter.compute())
+
+
+def by_example(
+    network: nn.Module, objective: Any, batches: Batches, precision: Any
+) -> tuple[dict[str, float], torch.Tensor]:  # fmt: skip
+    """``evaluate``, and (N,) of each example, on the processor: whether it is right where there is an accuracy, else
+    its loss."""
+    meter, each = objective.meter(), []
+    with evaluation_mode(network), torch.inference_mode(), precision.cast():
+        for batch in batches.epoch(0):
+            outputs = call(network, batch)
+            losses = objective.losses(outputs, batch.targets)
+            meter.update(outputs, batch.targets, losses)
+            decided = objective.decide(outputs) if objective.task == "classification" else outputs
+            judged = isinstance(decided, torch.Tensor) and decided.ndim == 1 and not decided.is_floating_point()
+            each.append((decided == indices(batch.targets) if judged else losses.float()).cpu())
+    return dict(meter.compute()), torch.cat(each)
 
 
 def examine(
