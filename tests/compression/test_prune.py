@@ -86,9 +86,31 @@ def test_a_pruned_network_loads_and_is_as_small_as_was_asked(name: str) -> None:
         assert count[0] <= target.params * count[1]
     assert not changed.facts["left_whole"]
     for _, kept in changed.facts["channels"].values():
-        assert kept % min(target.multiple, 2) == 0
+        assert kept % min(changed.facts["multiple"], 2) == 0
     assert network(next(given.calibration()).inputs[0]).shape[1] == 10
     given.heal(network, 1)  # gradients reach what is left
+
+
+@pytest.mark.parametrize(("capability", "multiple"), [("AVX512", 16), ("AVX2", 8), ("DEFAULT", 8)])
+def test_what_stays_fills_vectors_where_the_target_allows_it(
+    capability: str, multiple: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the processor; a target beyond the reach of wide steps is met by the usual ones, a given number is kept to."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    given = law.context((3, 16, 16), examples=8)
+
+    def cut(options: str) -> tuple[int, list[int]]:
+        torch.manual_seed(0)
+        network = NETWORKS["small_resnet"]((3, 16, 16), 10, width=32).eval()
+        facts = passes.parse(f"prune=channels:{options}")[0].apply(network, given).facts
+        return facts["multiple"], [kept for _, kept in facts["channels"].values()]
+
+    for options, steps in (("macs=0.5", multiple), ("params=0.5", multiple), ("share=0.4", 8), ("macs=0.06", 8)):
+        used, left = cut(options)
+        assert used == steps
+        assert all(kept % used == 0 for kept in left)
+    with pytest.raises(UsageError, match="in steps of 16 channels"):
+        cut("macs=0.06,multiple=16")
 
 
 def test_what_is_tied_stays_tied() -> None:

@@ -4,6 +4,9 @@
 ``share=0.3`` takes three of ten channels. Blocks go in the order of their importance (over the whole network, or evenly
 from every layer), in steps that leave each coupling a multiple of ``multiple`` channels: a coupling with less than two
 multiples takes half of it, and so on. The network's inputs and outputs stay.
+
+Runtimes take several channels at a time: ONNX Runtime's and oneDNN's blocks and ncnn's packing are 16 wide with AVX-512
+and 8 with AVX, and steps of that size are what was measured as fast (docs/log.md, Compression).
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from netwright.records import Record
 
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 WHERE = "prune=channels"  # in messages
+USUAL = 8  # channels of a step, where it is not known that more are faster
+WIDEST = {"AVX512": 16}  # channels of a vector, by what PyTorch calls the processor
 ROUNDS = 4  # of cutting until the recounted target is met; each corrects the estimate of the one before
 
 
@@ -37,13 +42,15 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``macs``, ``params``: what is left of them, of what was there; ``share``: of the channels that can go, how many do.
     ``least``: at least this share of every coupling's channels stays. ``keep``: layers whose channels stay.
+    ``multiple``: without one, for ``macs`` and ``params``, the channels that a vector of this processor holds, or 8
+    where the target cannot be reached so; for ``share`` 8.
     """
 
     macs: Share | None = None
     params: Share | None = None
     share: Share | None = None
     criterion: Criterion = "l1"
-    multiple: Annotated[int, msgspec.Meta(ge=1)] = 8
+    multiple: Annotated[int, msgspec.Meta(ge=1)] | None = None
     scope: Literal["global", "layer"] = "global"
     least: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.1
     keep: tuple[str, ...] = ()
@@ -56,12 +63,30 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     """Cut to the target. Raises ``UsageError`` where it is out of reach, with how far it goes."""
     free, graph = prunable(network, context, options.keep)
-    bound = computed(network)
     scores = importance.scores(network, free, options.criterion, context)
+    given = options.multiple or (USUAL if options.share is not None else vector())
+    try:
+        return _cut(network, options, context, free, graph, scores, given)
+    except UsageError:
+        if options.multiple or given <= USUAL:
+            raise
+        return _cut(network, options, context, free, graph, scores, USUAL)
+
+
+def vector() -> int:
+    """Channels that a vector of this processor holds."""
+    return WIDEST.get(torch.backends.cpu.get_cpu_capability(), USUAL)
+
+
+def _cut(
+    network: nn.Module, options: Options, context: Context, free: Sequence[Coupling], graph: Graph,
+    scores: Sequence[torch.Tensor], multiple: int,
+) -> Changed:  # fmt: skip
+    bound = computed(network)
     refused: dict[str, str] = {}
     aim = 1.0
     for attempt in range(ROUNDS):
-        chosen = _chosen(graph, free, scores, options, aim, refused)
+        chosen = _chosen(graph, free, scores, options, aim, refused, multiple)
         borne, more = cutting.checked(network, graph, chosen, context.first_batch())
         refused |= more
         if more and attempt < ROUNDS - 1:
@@ -75,7 +100,7 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
     surgeries = cutting.cut(network, graph, borne)
     gone = sum(len(channels) for _, channels in borne)
     total = sum(coupling.channels for coupling in free)
-    note = f"{gone:,} of {total:,} channels gone"
+    note = f"{gone:,} of {total:,} channels gone, in steps of {multiple}"
     if refused:
         note += "; left whole: " + ", ".join(f"{name} ({why})" for name, why in refused.items())
     if bound:
@@ -84,7 +109,7 @@ def apply(network: nn.Module, options: Options, context: Context) -> Changed:
         note += f"; the target was {_target(options):.0%}, {reached:.0%} is left"
     names = dict(zip(map(id, free), importance.named(free), strict=True))
     widths = {names[id(c)]: [c.channels, c.channels - len(channels)] for c, channels in borne}
-    return Changed(surgeries, note, {"channels": widths, "left_whole": refused})
+    return Changed(surgeries, note, {"channels": widths, "left_whole": refused, "multiple": multiple})
 
 
 def prunable(
@@ -132,12 +157,12 @@ def step_of(coupling: Coupling, multiple: int) -> int:
 
 def _chosen(
     graph: Graph, free: Sequence[Coupling], scores: Sequence[torch.Tensor], options: Options, aim: float,
-    without: Mapping[str, str],
+    without: Mapping[str, str], multiple: int,
 ) -> Removed:  # fmt: skip
     """Blocks in the order of their scores, until the estimate meets the target times ``aim``."""
     usable = [number for number, coupling in enumerate(free) if cutting.name_of(coupling) not in without]
     importance.require([free[number] for number in usable], f"compress: {WHERE}", without)
-    steps = {n: step_of(free[n], options.multiple) for n in usable}
+    steps = {n: step_of(free[n], multiple) for n in usable}
     blocks = {n: len(scores[n]) for n in usable}
     orders = {n: torch.argsort(scores[n], stable=True).tolist() for n in usable}
     queue = sorted(
@@ -164,7 +189,7 @@ def _chosen(
         what = "macs" if options.macs is not None else "params"
         raise UsageError(
             f"compress: prune=channels: {what}", f"{_target(options):g}",
-            f"at least {math.ceil(1000 * left) / 1000:g}, in steps of {options.multiple} channels and with "
+            f"at least {math.ceil(1000 * left) / 1000:g}, in steps of {multiple} channels and with "
             f"{options.least:g} of each layer kept", f"multiple=1, least=0, or {what}={math.ceil(100 * left) / 100:g}",
         )  # fmt: skip
     removed: Removed = []

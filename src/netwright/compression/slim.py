@@ -33,7 +33,7 @@ class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     ``strength``: without one, that which pulls a scale that nothing holds by 1.3 times the mean scale in all, whatever
     the epochs, the rate and its schedule; at most 0.3.
-    ``threshold``: scales up to it, as a share of the largest of their coupling, are gone. ``multiple``: as in pruning;
+    ``threshold``: scales up to it, as a share of the largest of their coupling, are gone. ``multiple``: of what stays;
     ``least``: at least this share of every coupling's channels stays.
     """
 

@@ -132,7 +132,8 @@ class Runtime:
         return net
 
     def run(self, *inputs: Array) -> Array:
-        return np.stack([self._extracted(self._net, inputs, row, [self._output])[0] for row in range(len(inputs[0]))])
+        rows = [self._extracted(self._net, inputs, row, [self._output])[0] for row in range(len(inputs[0]))]
+        return rows[0][None] if len(rows) == 1 else np.stack(rows)
 
     def intermediates(self, *inputs: Array) -> list[Array]:
         return self._extracted(self._open(light=False), inputs, 0, self._tops)
