@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from netwright import ensemble_training, ensembling, workbench
+from netwright import ensemble_training, ensembling, runs, workbench
 from netwright.comparing.arms import digest
 from netwright.data.opening import bootstrapped, open_source
 from netwright.errors import DataError, NetwrightError, StoppedError, UsageError
@@ -58,7 +58,9 @@ def test_a_stop_trains_no_finished_member_twice(
     assert [seed for seed, _ in counted] == [0, 1]
     run = ensembling.ensemble(RECIPE, members=3, folder=tmp_path)
     assert [seed for seed, _ in counted] == [0, 1, 2]
-    assert len(ensembling.account(run).members) == 3
+    members = ensembling.account(run).members
+    assert all(each.name.startswith(f"{FOLDER}/") for each in members)
+    assert all(runs.find(each.name, tmp_path) == Path(each.run) for each in members)
     ensembling.ensemble(override(RECIPE, {"seed": 1}), members=2, folder=tmp_path)
     assert len(counted) == 3  # the members of another ensemble, as they are
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -188,9 +189,15 @@ def test_what_a_member_has_learned_does_not_judge(members: dict[str, Run], folde
     assert "not held out" in (run.directory / "report.html").read_text()
 
 
-def test_unfinished_and_damaged_members_are_named(members: dict[str, Run], folder: Path, tmp_path: Path) -> None:
-    import shutil
+def test_members_of_one_name_are_told_apart(members: dict[str, Run], folder: Path, tmp_path: Path) -> None:
+    twin = tmp_path / members["one"].directory.name
+    shutil.copytree(members["split"].directory, twin)
+    found = ensembling.account(netwright.ensemble([members["one"], twin], leaky=True, folder=folder))
+    assert [each.name for each in found.members] == [str(members["one"].directory), str(twin)]
+    assert all(list(part.leaked) == [str(twin)] for part in found.parts)
 
+
+def test_unfinished_and_damaged_members_are_named(members: dict[str, Run], folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken-0001"
     shutil.copytree(members["two"].directory, broken)
     current = json.loads((broken / "current.json").read_text())

@@ -6,8 +6,10 @@ was stopped or killed goes on with the same call, and trains no finished member 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -103,7 +105,10 @@ def _member(shop: Shop, stem: str, recipe: Recipe, number: int, changes: dict[st
             f"member {number + 1}, seed {seed}", f"a training that failed: {result.failed}",
             "trainings that come to their end", "a smaller train.lr, or train.clip=1",
         )  # fmt: skip
-    return of_run(Run(Path(result.run), shop.trust))
+    # By its place among the runs, since a run of the user's may have the same name; every verb finds it by that.
+    return dataclasses.replace(
+        of_run(Run(Path(result.run), shop.trust)), name=os.path.relpath(result.run, shop.folder)
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------------------ boosting

@@ -121,6 +121,11 @@ def ensemble(
         made, found = "snapshots", _of_snapshots(opened[0], snapshots, trust)
     else:
         found = [of_run(run) for run in opened]
+        names = [member.name for member in found]
+        found = [  # runs of two folders may share a name
+            dataclasses.replace(each, name=str(each.run.directory)) if names.count(each.name) > 1 else each
+            for each in found
+        ]
     if not weights:
         weights = [1.0] * len(found)
     handed = _Handed(train_data, validation, test)
