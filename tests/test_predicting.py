@@ -258,9 +258,19 @@ def test_tables_in_every_form(prices: Run, tmp_path: Path) -> None:
     same(predict(prices, pandas.read_csv(path)[["age", "area", "colour"]]), expected)
 
 
-def test_a_category_that_was_never_seen(prices: Run) -> None:
-    said = predict(prices, io.StringIO("area,colour,age\n50,purple,20\n"))
-    assert np.isfinite(said[0].values["price"])
+def test_a_category_that_was_never_seen_counts_as_none_and_is_told_with_its_rows(prices: Run, tmp_path: Path) -> None:
+    cells = [line.split(",") for line in table_text(6, seed=3).splitlines()]
+    known = "\n".join(map(",".join, cells))
+    for row in (2, 5):
+        cells[row][1] = "ultraviolet"
+    (tmp_path / "rows.csv").write_text("\n".join(map(",".join, cells)))
+    predictor = Predictor(prices)
+    assert all(np.isfinite(said.values["price"]) for said in predictor(tmp_path / "rows.csv"))
+    assert [note.partition(",")[0] for note in predictor.notes] == [
+        "column 'colour': 2 rows with a category that training has not (the first: line 3)"
+    ]
+    list(predictor(io.StringIO(known)))
+    assert (len(predictor.notes), predictor.skipped) == (1, [])
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ class _Piece:
 class Predictor:
     """The run in ``directory`` made ready to predict, one stream of inputs after another.
 
-    ``skipped``: files that were left out, each with the reason.
+    ``skipped``: files that were left out, each with the reason. ``notes``: what was read otherwise than it stands.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Predictor:
                 raise UsageError(name, str(value), "a whole number >= 1")
         recipe, self.directory = run.recipe, run.directory
         self.skipped: list[str] = []
+        self.notes: list[str] = []
         self._top, self._batch_size, self._skip_broken = top, batch_size, skip_broken
         self._missing, self._header = recipe.data.missing, recipe.data.header
         self._file: InputFile = run.inputs
@@ -363,8 +364,7 @@ class Predictor:
             case SeriesPreprocess():
                 yield _Piece((sounds.decode(path, record)[None],), [str(path)])
             case TablePreprocess():
-                cells, places = tables.rows(path, record, missing=self._missing, header=self._header)
-                yield _Piece((cells,), [f"{path}: {place}" if several else place for place in places])
+                yield from self._table(path, record, f"{path}: " if several else "")
             case ArrayPreprocess() if self._file.text is not None:
                 table = path.suffix.lower() in ENDINGS[TablePreprocess]
                 if self._file.text.columns and not is_text(path.name):
@@ -433,9 +433,16 @@ class Predictor:
         assert window is not None
         yield _Piece((windows.latest(source, window, self._header),), [name])
 
-    def _table(self, stream: IO[Any], record: TablePreprocess) -> Iterator[_Piece]:
-        cells, places = tables.rows(stream, record, missing=self._missing, header=self._header)
-        yield _Piece((cells,), list(places))
+    def _table(self, source: Path | IO[Any], record: TablePreprocess, before: str = "") -> Iterator[_Piece]:
+        """The rows of a table; ``before``: what stands before a row's name."""
+        cells, places = tables.rows(source, record, missing=self._missing, header=self._header)
+        for number, column in enumerate(record.columns):
+            unseen = np.flatnonzero(cells[:, number] < 0)
+            if column.kind == "category" and len(unseen):
+                where = f"{'the first: ' * (len(unseen) > 1)}{before}{places[unseen[0]]}"
+                what = f"{plural(len(unseen), 'row')} with a category that training has not ({where})"
+                self.notes.append(f"column {column.name!r}: {what}, which counts as none of the known ones")
+        yield _Piece((cells,), [f"{before}{place}" for place in places])
 
     def _content(self, content: bytes, record: Preprocess, name: str) -> Iterator[_Piece]:
         if isinstance(record, TablePreprocess):

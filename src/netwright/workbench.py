@@ -21,7 +21,7 @@ from netwright.data.handed import from_python
 from netwright.data.opening import finish, open_material
 from netwright.data.streams import TextStream
 from netwright.diagnosis.judging import Diagnosis
-from netwright.errors import NetworkError, RunError
+from netwright.errors import NetworkError, RunError, UsageError
 from netwright.observations import keeping as observed
 from netwright.preparing import load_weights
 from netwright.preprocess import ArrayPreprocess, InputFile
@@ -281,6 +281,11 @@ def fit(
     A module of your own gets float arrays as they are, because you will call it without netwright too; for a network by
     name, and for ``uint8`` pictures, they are normalised (``data.normalize`` decides otherwise).
     """
+    for where, given, call in (
+        ("network", network, "(…)"), ("loss", loss, "()"), ("optimizer", optimizer, "(network.parameters(), lr=0.01)"),
+    ):  # fmt: skip
+        if isinstance(given, type):
+            raise UsageError(where, f"the class {given.__name__}", "an object of it", f"{given.__name__}{call}")
     changes: dict[str, Any] = {
         "seed": seed,
         "name": name,

@@ -178,6 +178,17 @@ def test_hints_for_networks_of_sequences_lead_out(says: Says, tmp_path: Path, mo
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").iterdir())
 
 
+def test_a_network_of_ones_own_that_does_not_run_names_its_line(says: Says, tmp_path: Path) -> None:
+    code = "from torch import nn\nclass Wrong(nn.Module):\n  def __init__(self):\n    super().__init__()\n"
+    code += "    self.last = nn.Linear(63, 10)\n  def forward(self, x):\n    return self.last(x.flatten(1))\n"
+    (tmp_path / "wrong.py").write_text(code)
+    said = says("train", "digits", "--network", f"{tmp_path / 'wrong.py'}:Wrong", "--limit", "50", "--epochs", "1")
+    assert said.code == 2
+    assert "wrong.py:7: return self.last(x.flatten(1))" in said.err
+    assert "63" in said.err
+    assert "Traceback" not in said.err
+
+
 def test_a_pattern_of_targets_may_begin_with_a_star(says: Says, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b_out,c_out\n" + "".join(f"{i},{2 * i}.5,{3 * i}.5\n" for i in range(40)))
     said = says("train", tmp_path / "t.csv", "--target", "*_out", "--print-recipe")

@@ -21,7 +21,8 @@ def pictures(count, seed=0):
 
 def python_batch(count, seed=0, key=b"labels", classes=10, protocol=2):
     labels = [(i + seed) % classes for i in range(count)]
-    return pickle.dumps({b"data": pictures(count, seed), key: labels, b"batch_label": b"x"}, protocol)
+    named = {b"batch_label": b"x", b"note": b""}
+    return pickle.dumps({b"data": pictures(count, seed), key: labels, **named}, protocol)
 
 
 def ten(folder):
@@ -158,6 +159,13 @@ def test_a_malicious_pickle_runs_nothing(tmp_path, command, protocol):
     ):
         cifar.read(Data(), tmp_path)
     assert not mark.exists()
+
+
+def test_bytes_of_any_length_are_not_made_for_a_pickle():
+    """``bytes(10**9)`` would be as much memory; only the empty ones are asked for by name."""
+    for asked in (b"c__builtin__\nbytes\n(I1000000000\ntR.", b"cbuiltins\nbytes\n(I1000000000\ntR."):
+        with pytest.raises(DataError, match="pickle"):
+            cifar.load_pickle(asked, "batch")
 
 
 def test_an_object_that_reduces_to_a_call(tmp_path):

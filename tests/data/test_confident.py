@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -26,6 +26,7 @@ def by_the_paper(labels: np.ndarray, p: np.ndarray) -> tuple[np.ndarray, np.ndar
     return joint, suggested
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), classes=st.integers(2, 5), count=st.integers(2, 40))
 def test_the_confident_joint_is_the_papers(seed: int, classes: int, count: int) -> None:
     draw = np.random.default_rng(seed)

@@ -112,6 +112,11 @@ def test_linked_folders_are_followed_but_not_in_circles(tmp_path):
         ({"cat/a.png": b"", "b.png": b""}, [], "got pictures beside the class folders, b.png for one"),
         ({"train/a.png": b"", "test/b.png": b""}, [], "no class folder, test/b.png for one"),
         ({"cat/a.txt": b""}, [], "got no pictures, expected a folder of pictures for each class"),
+        (
+            {f"{part}{kind}/a.png": b"" for part in ("train", "val") for kind in ("", "annot")},
+            [],
+            r"got train/, val/ beside trainannot/, valannot/",
+        ),  # of a segmentation, whose folders are no classes
         ({"cat/a.png": b"", "dog/a.png": b""}, ["yak"], r": yak: got a class folder without pictures"),
         ({"train/cat/a.png": b"", "train/dog/a.png": b""}, ["train/yak"], r"train/yak: got a class folder without"),
         ({"train/cat/a.png": b"", "val/cat/b.png": b"", "valid/cat/c.png": b""}, [], "both val/ and valid/"),

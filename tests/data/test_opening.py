@@ -188,6 +188,16 @@ def test_what_is_not_known_says_what_is(tmp_path):
         open_source(Data(source=str(tmp_path / "train-images-idx3-ubyte.gz")))
 
 
+def test_a_folder_around_a_source_leads_to_the_largest(tmp_path):
+    rows = "".join(f"{number},{number % 2}\n" for number in range(300)).encode()
+    files = {"README": b"What these are, and where they come from. " * 5, "small.csv": b"x,y\n1,2\n3,4\n"}
+    put(tmp_path, {**files, "large.csv.gz": gzip.compress(rows), "larger.bin": bytes(5000)})
+    with pytest.raises(DataError, match="a folder with README, ") as caught:
+        detect(tmp_path)
+    assert caught.value.suggestion == str(tmp_path / "large.csv.gz")
+    assert len(open_source(Data(source=caught.value.suggestion, validation=0)).parts["train"]) == 300
+
+
 def test_an_unknown_source_offers_the_nearest(tmp_path):
     with pytest.raises(
         DataError, match=r"data.source: got 'digts', which does not exist, expected digits.*Try: digits"
@@ -340,6 +350,38 @@ def test_one_class_is_no_classification(tmp_path):
     photos(tmp_path, "cat")
     with pytest.raises(DataError, match=r"one class only, 'cat', expected two or more"):
         open_source(Data(source=str(tmp_path)))
+
+
+def test_one_class_of_a_table_leads_to_another_column_and_of_numbers_to_values(tmp_path):
+    for cell, way in (("low", "--target COLUMN"), ("7", "--set data.task=regression")):
+        (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{row}.5,{cell}\n" for row in range(30)))
+        with pytest.raises(DataError, match="one class only") as caught:
+            open_source(Data(source=str(tmp_path / "t.csv"), task="classification"))
+        assert caught.value.suggestion.startswith(way)
+
+
+def test_a_table_by_its_name_is_none_by_its_running_text(tmp_path):
+    """A few ragged rows are a fault of the table, with its line; as a nameless file they would read as prose."""
+    ragged = b"a,b,c\n1,2,3\n1,2\n3,4,5\n"
+    put(tmp_path, {"t.csv": ragged, "t.csv.gz": gzip.compress(ragged)})
+    for name in ("t.csv", "t.csv.gz"):
+        with pytest.raises(DataError, match="line 3: got 2 cells"):
+            open_source(Data(source=str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"images": [{"id": 1}]}', b'[{"image_id": 42, "bbox": [1, 2]}]', b"[[1, 2], [3]]"]
+)
+def test_json_is_named(tmp_path, content):
+    for written in (content, b"\n " + content + b" " * 200_000):
+        (tmp_path / "found.json").write_bytes(written)
+        with pytest.raises(DataError, match="text that looks like JSON"):
+            detect(tmp_path / "found.json")
+
+
+def test_a_play_that_begins_with_a_bracket_is_a_text(tmp_path):
+    (tmp_path / "play").write_bytes(b"[Enter the ghost]\nI am thy father's spirit, doomed to walk the night.\n" * 30)
+    assert detect(tmp_path / "play") == "text"
 
 
 def test_labels_out_of_range_are_counted():

@@ -291,7 +291,7 @@ def test_one_long_recording_does_not_pad_all_others(tmp_path: Path) -> None:
     files = {f"{i % 2}_{i}.wav": wav(TONE[:100]) for i in range(199)} | {"0_long.wav": wav(np.tile(TONE, 20))}
     examples = read(Data(), placed(tmp_path, files))
     assert examples.preprocess == (SeriesPreprocess(sample_rate=8000, samples=100),)
-    assert "the ends of 1 sounds" in examples.skipped[0]
+    assert "the end of 1 sound is cut off" in examples.skipped[0]
     assert read(Data(seconds=1.0), tmp_path).preprocess == (SeriesPreprocess(sample_rate=8000, samples=8000),)
 
 

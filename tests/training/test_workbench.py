@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import netwright
 from netwright import files, runs, workbench
-from netwright.errors import DataError, NetworkError, NetwrightError, RecipeError, RunError
+from netwright.errors import DataError, NetworkError, NetwrightError, RecipeError, RunError, UsageError
 from netwright.nn import weights
 from netwright.recipe import Recipe, override
 from netwright.recipe.comparing import flat
@@ -370,6 +370,15 @@ def test_a_key_that_an_object_would_make_idle_is_refused(tmp_path: Path, options
         netwright.fit(network, loader, folder=tmp_path, epochs=1, quiet=True, **objects, **options)
     run = netwright.fit(network, loader, folder=tmp_path, epochs=1, quiet=True, **objects)
     assert (run.recipe.train.batch_size, run.recipe.train.lr) == (16, 0.1)
+
+
+@pytest.mark.parametrize("wrong", ["network", "loss", "optimizer"])
+def test_a_class_where_an_object_belongs(tmp_path: Path, wrong: str) -> None:
+    given: dict[str, Any] = {"network": nn.Linear(3, 2), "train_data": (np.zeros((8, 3), np.float32), np.arange(8) % 2)}
+    given[wrong] = {"network": nn.ReLU, "loss": nn.CrossEntropyLoss, "optimizer": torch.optim.SGD}[wrong]
+    with pytest.raises(UsageError, match=rf"{wrong}: got the class \w+, expected an object of it"):
+        netwright.fit(**given, folder=tmp_path, quiet=True)
+    assert not any(tmp_path.iterdir())
 
 
 def test_frozen_and_evaluating_parts_stay_as_they_are(tmp_path: Path) -> None:

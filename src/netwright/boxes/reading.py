@@ -18,6 +18,7 @@ import numpy as np
 from netwright.boxes.formats import Floats, Format, as_scores, corners_and_areas
 from netwright.boxes.gathering import Detections, Truth
 from netwright.errors import DataError
+from netwright.records import plural
 
 LARGEST_JSON = 2 << 30  # bytes; the largest of COCO's own has 0.5e9
 LARGEST_TEXT = 4 << 20  # of one image's file
@@ -231,7 +232,7 @@ def _truth_of(path: Path, rows: list[_Row]) -> tuple[Truth, Names, list[str]]:
         difficult=np.array([flag for *_, hard, _ in rows for flag in hard], np.bool_),
     )
     if not len(areas):
-        raise DataError(str(path), f"{len(rows)} files without a box", "at least one box")
+        raise DataError(str(path), f"{plural(len(rows), 'file')} without a box", "at least one box")
     return truth, Names(stems, stems, labels, labels), []
 
 
@@ -270,7 +271,7 @@ def _text_boxes(path: Path, count: int, classes: Sequence[str]) -> tuple[list[st
         where = f"{path} line {number}"
         if len(words) <= count:
             form = "CLASS a b c d" if count == 4 else "CLASS SCORE a b c d"
-            raise DataError(where, f"{len(words)} words", form)
+            raise DataError(where, plural(len(words), "word"), form)
         name = " ".join(words[:-count])
         if classes:
             if not name.isdecimal() or int(name) >= len(classes):
@@ -345,7 +346,7 @@ def _files(folder: Path, endings: tuple[str, ...], may_be_empty: bool = False) -
     for ending in endings:
         found = [path for path in folder.iterdir() if path.suffix.lower() == ending and not path.name.startswith(".")]
         if len(found) > MOST_FILES:
-            raise DataError(str(folder), f"{len(found)} files", f"at most {MOST_FILES}")
+            raise DataError(str(folder), plural(len(found), "file"), f"at most {MOST_FILES}")
         if found:
             return sorted(found)
     if may_be_empty:

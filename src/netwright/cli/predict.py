@@ -81,11 +81,14 @@ def predict(
         )
         if json:
             told = list(found)
-            printing.document({"run": str(predictor.directory), "predictions": told, "skipped": predictor.skipped})
+            about = {"skipped": predictor.skipped, "notes": predictor.notes}
+            printing.document({"run": str(predictor.directory), "predictions": told, **about})
         elif csv:
             _as_csv(found, top or 1)
         else:
             _as_table(list(found), top or 1)
+    for note in predictor.notes:
+        printing.note(f"note: {note}")
     for reason in predictor.skipped:
         printing.note(f"left out: {reason}")
     return _judge(found, predictor)

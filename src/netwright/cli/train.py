@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +12,7 @@ from netwright.cli import printing
 from netwright.cli.diagnose import missed
 from netwright.cli.options import OUTPUT, FailOn, Json, RecipeFlags, Set, Trust, option, recipe_of
 from netwright.environment import torchrun
-from netwright.errors import UsageError
+from netwright.errors import NetworkError, NetwrightError, UsageError, users_line
 from netwright.recipe import override
 
 if TYPE_CHECKING:
@@ -108,7 +110,20 @@ def _print_recipe(recipe: Recipe, folder: Path, json: bool) -> int:
 def _trained(recipe: Recipe, folder: Path, trust: bool, how: dict[str, Any]) -> Run:
     from netwright import workbench
 
-    return workbench.train(recipe, folder=folder, trust=trust, **how)
+    try:
+        return workbench.train(recipe, folder=folder, trust=trust, **how)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        inside = any(frame.name == "_call_impl" for frame in frames)  # of a module
+        if isinstance(error, NetwrightError | MemoryError) or ":" not in recipe.network.name or not inside:
+            raise
+        message, line = (str(error).strip().splitlines() or [""])[0], users_line(error)
+        own = Path(recipe.network.name.rpartition(":")[0]).name in line
+        raise NetworkError(
+            recipe.network.name, f"{type(error).__name__}{message and f': {message}'}{f'; at {line}' * own}",
+            "a network that runs on these examples",
+            f"netwright inspect {shlex.quote(recipe.network.name)} --input CxHxW, which names the layer",
+        ) from error  # fmt: skip
 
 
 def _resumed(subject: str, folder: Path, trust: bool, how: dict[str, Any]) -> Run:

@@ -20,7 +20,7 @@ from netwright.errors import UsageError
 from netwright.nn import ranges
 from netwright.nn.lowbit import QuantizedConv1d, QuantizedConv2d, QuantizedLinear, geometry_of
 from netwright.nn.surgery import operate
-from netwright.records import Surgery
+from netwright.records import Surgery, plural
 
 Kind = Literal["binary", "ternary", "xnor", "int8", "int8-aware", "fp16", "bf16"]
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -79,7 +79,7 @@ def targets(network: nn.Module, options: Options, context: Context, kinds: tuple
         raise not_free(f"quantize={options.kind}", bound)
     if not found:
         raise UsageError(
-            f"compress: quantize={options.kind}", f"{len(order)} layers, none between the first and the last",
+            f"compress: quantize={options.kind}", f"{plural(len(order), 'layer')}, none between the first and the last",
             "a dense layer or convolution besides the first and the last", f"quantize={options.kind}:ends=true",
         )  # fmt: skip
     return found

@@ -337,7 +337,9 @@ def check_finite(x: Array, where: str) -> None:
         bad += count
     if bad:
         raise DataError(
-            where, f"{bad} values that are NaN, infinite or beyond float32, the first in example {first} (from 0)",
+            where,
+            f"{plural(bad, 'value that is', 'values that are')} NaN, infinite or beyond float32, the first in example "
+            f"{first} (from 0)",
             "finite numbers", "leave those examples out, or put the mean there",
         )  # fmt: skip
 

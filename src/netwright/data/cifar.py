@@ -25,6 +25,7 @@ from netwright.data.splitting import match_classes
 from netwright.errors import DataError
 from netwright.preprocess import ImagePreprocess
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -175,7 +176,8 @@ def _class_names(files: list[_File], count: int, path: Path) -> tuple[str, ...]:
         else:
             continue
         if len(names) != count or len(set(names)) != count:
-            raise DataError(f"{path}: {file.name}", f"{len(set(names))} names of classes", f"{count} different ones")
+            got = f"{plural(len(set(names)), 'name')} of classes"
+            raise DataError(f"{path}: {file.name}", got, f"{count} different ones")
         return names
     return ()
 
@@ -247,7 +249,7 @@ def _pickled(data: bytes, where: str) -> Batch:
         if indices.dtype.kind not in "iu" or indices.shape != (len(images),):
             raise ValueError
     except ValueError as error:
-        got = f"{len(labels)} labels" if isinstance(labels, list) else "no list of labels"
+        got = plural(len(labels), "label") if isinstance(labels, list) else "no list of labels"
         raise DataError(where, got, f"{len(images)} whole numbers, one for each picture") from error
     wrong = np.flatnonzero((indices < 0) | (indices >= classes))
     if len(wrong):
@@ -330,7 +332,11 @@ def _stand_ins() -> tuple[dict[tuple[str, str], type], Any]:
         def __new__(cls, text: str, *_: object) -> Any:
             return text.encode("latin1")
 
-    names: dict[tuple[str, str], type] = {("_codecs", "encode"): Encode}
+    class Nothing:  # no bytes at all, in the protocols of Python 2
+        def __new__(cls) -> Any:
+            return b""
+
+    names: dict[tuple[str, str], type] = {("_codecs", "encode"): Encode, ("__builtin__", "bytes"): Nothing}
     for package in ("numpy.core", "numpy._core"):
         names[f"{package}.multiarray", "_reconstruct"] = Reconstruct
         names[f"{package}.numeric", "_frombuffer"] = FromBuffer

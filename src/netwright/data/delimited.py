@@ -203,6 +203,7 @@ def _never_again(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
 
 def _reader(lines: Iterable[str], delimiter: str) -> Any:
     """A reader of rows. Runs of spaces count as one where the space divides, and never at a line's ends."""
+    csv.field_size_limit(LARGEST_FIELD)
     if delimiter == " ":
         lines = (line.replace("\t", " ").strip() for line in lines)
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
@@ -215,7 +216,6 @@ def _filled(row: Sequence[str]) -> bool:
 @contextmanager
 def _body(source: Source, layout: Layout) -> Iterator[tuple[Iterator[str], int]]:
     """The lines of data, and how many lines stand before them."""
-    csv.field_size_limit(LARGEST_FIELD)
     with source.lines() as text, _readable(source.name):
         for _ in range(layout.skip):
             next(text)

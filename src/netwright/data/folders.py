@@ -208,6 +208,13 @@ def arrange(pictures: Iterable[str], folders: Iterable[str], where: str, *, need
         by_part[part] = top
     if has_parts and needs_train and "train" not in by_part:
         raise DataError(where, f"only {'/, '.join(tops)}/", f"train/ with the training part; {EXPECTED}")
+    parts = [top for top in tops if top.lower() in PARTS]
+    if not has_parts and "train" in {PARTS[top.lower()] for top in parts} and len(parts) > 1:
+        others = [f"{top}/" for top in tops if top not in parts]
+        raise DataError(
+            where, f"{'/, '.join(parts)}/ beside {', '.join(others[:4])}{', …' * (len(others) > 4)}", EXPECTED,
+            f"a folder with {'/, '.join(parts)}/ alone",
+        )  # fmt: skip
     level = above + 1 if has_parts else above  # where the class folders' names stand
     grouped: dict[tuple[str, str], list[str]] = {}
     for path in paths:

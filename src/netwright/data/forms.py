@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from netwright.data.examples import Array, Rows
 from netwright.errors import DataError
+from netwright.records import plural
 
 TARGET_KEYS = ("label", "labels", "target", "targets", "y")
 
@@ -94,7 +95,8 @@ def target_key(raw: Mapping[Any, Any], where: str) -> Any:
     found = [key for key in raw if str(key).lower() in TARGET_KEYS]
     if len(found) != 1:
         keys = ", ".join(map(repr, raw))
-        got = f"{len(found)} targets among the keys {keys}" if found else f"the keys {keys}, none of them a target"
+        several = f"{plural(len(found), 'target')} among the keys {keys}"
+        got = several if found else f"the keys {keys}, none of them a target"
         raise DataError(where, got, f"one of {keys_text()}")
     return found[0]
 

@@ -243,7 +243,8 @@ def _held_out(forms: dict[str, HandedArrays | HandedDataset | HandedLoader], opt
     for name, share in asked.items():
         count = round(share * len(rows))
         if count == 0 or count == len(rows):
-            raise DataError(f"data.{name}", f"{share} of {len(rows)} examples", "a share that leaves both parts some")
+            got = f"{share} of {plural(len(rows), 'example')}"
+            raise DataError(f"data.{name}", got, "a share that leaves both parts some")
         result[name] = HandedDataset(Subset(train.dataset, sorted(rows[:count])))
         rows = rows[count:]
     result["train"] = HandedDataset(Subset(train.dataset, sorted(rows)))

@@ -28,6 +28,7 @@ from netwright.data.splitting import match_classes
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, ImagePreprocess, Preprocess
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 PARTS = {
@@ -325,7 +326,7 @@ def _labels(path: Path, count: int) -> Array:
         raise DataError(str(path), f"an array of shape {header.shape}", f"labels: ({count},) or ({count}, targets)")
     if header.shape[0] != count:
         raise DataError(
-            str(path), f"{header.shape[0]} labels", f"{count}, one for each image", "the labels that belong to it"
+            str(path), plural(header.shape[0], "label"), f"{count}, one for each image", "the labels that belong to it"
         )
     labels: npt.NDArray[Any] = read_array(path)
     if labels.ndim == 2 and labels.shape[1] == 1:

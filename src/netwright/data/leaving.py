@@ -43,7 +43,7 @@ def without(train: Part, path: Path, classes: tuple[str, ...]) -> tuple[Part, tu
             out.append(position)
     if unknown and not out and not mended:
         raise DataError(
-            KEY, f"{path}: none of its {unknown} names is in the training part ({lines[0][NAME]!r}, …)",
+            KEY, f"{path}: none of its {plural(unknown, 'name')} is in the training part ({lines[0][NAME]!r}, …)",
             f"names of the training part, as {train.name(0)!r}", "the list of these data and this split",
         )  # fmt: skip
     kept = np.setdiff1d(np.arange(len(train)), np.asarray(out, np.int64))

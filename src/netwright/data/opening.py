@@ -7,11 +7,13 @@ files matter only where the format itself lays them down (``train-images-idx3-ub
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import gzip
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,23 +24,27 @@ import msgspec
 import numpy as np
 
 from netwright.data import archives, cifar, digits, folders, idx
+from netwright.data.cells import number_like
 from netwright.data.examples import Examples, Part, Task
 from netwright.data.kinds import kind_of
 from netwright.data.splitting import bootstrap, holdout, sample
 from netwright.errors import DataError, nearest
 from netwright.preprocess import TextInput, measure
 from netwright.recipe.schema import Data
-from netwright.records import shape_text
+from netwright.records import plural, shape_text
 
 if TYPE_CHECKING:
     from netwright.data.streams import TextStream
 
 BUILT_IN = ("digits",)
+TABLES = (".csv", ".tsv")  # however few of their rows are whole, they are no running texts
+JSON = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{])")
 DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no validation part of its own
 DIGITS_TEST = 0.2  # of the built-in digits, which have no test part and are too few to do without one
 PEEK_BYTES = 4096
 PROSE_LINES, TABLE_SHARE = 40, 0.8  # lines that are looked at, and the share of them that a table divides alike
 PROSE = 200  # bytes from which a single line is a text
+LOOKED_INTO = 20  # of a folder's largest files, for one that is a source by itself
 ENOUGH = 100  # pictures or sounds that are seen in a folder or archive before it is clear which of them it is
 
 Split = Literal["validation", "test"]
@@ -160,7 +166,7 @@ def _likely(file: str, count: int) -> np.ndarray:
         raise DataError(f"data.bootstrap_weights: {file}", got, "an array of weights (.npy)") from error
     if weights.shape != (count,) or weights.dtype.kind not in "fiu":
         got = f"{weights.dtype} of shape {shape_text(weights.shape) or '()'}"
-        raise DataError(f"data.bootstrap_weights: {file}", got, f"{count} numbers, one a training example")
+        raise DataError(f"data.bootstrap_weights: {file}", got, f"{plural(count, 'number')}, one a training example")
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
         raise DataError(f"data.bootstrap_weights: {file}", "weights that are no likelihoods", "numbers of 0 or more")
     return weights
@@ -194,9 +200,20 @@ def detect(path: Path) -> str:
         raise DataError(
             str(path), what,
             "IDX or CIFAR files, class folders of pictures or of WAV files (also in an archive), .npy or .npz arrays, "
-            "a table (.csv, .tsv, .parquet), class folders of texts, or a plain text", "netwright list sources",
+            "a table (.csv, .tsv, .parquet), class folders of texts, or a plain text",
+            (_source_in(path) if path.is_dir() else "") or "netwright list sources",
         )  # fmt: skip
     return kind
+
+
+def _source_in(folder: Path) -> str:
+    """The largest file of a folder that is a source by itself; empty where there is none."""
+    files = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")]
+    for file in sorted(files, key=lambda file: (-file.stat().st_size, file.name))[:LOOKED_INTO]:
+        with contextlib.suppress(DataError):
+            if _file_kind(file) is not None:
+                return str(file)
+    return ""
 
 
 def _folder_kind(path: Path) -> str | None:
@@ -269,6 +286,8 @@ def _file_kind(path: Path) -> str | None:
     if folders.is_picture(path.name):
         raise DataError(str(path), "a single picture", folders.EXPECTED)
     inside = _unpacked(path)
+    if JSON.match(inside):
+        return None
     if cifar.is_batch(path):
         return "cifar"
     if path.name.lower().startswith(("train-", "t10k-")) or "-ubyte" in path.name.lower():
@@ -277,7 +296,8 @@ def _file_kind(path: Path) -> str | None:
         return "table"  # as spreadsheets write "Unicode text"
     if not _is_text(inside):
         return None
-    return "text" if _runs_on(inside) else "table"
+    tabular = PurePosixPath(path.name.lower().removesuffix(".gz")).suffix in TABLES
+    return "text" if _runs_on(inside) and not tabular else "table"
 
 
 def _start(path: Path) -> bytes:
@@ -434,9 +454,12 @@ def _check(examples: Examples) -> None:
     train = examples.parts["train"]
     if examples.task == "classification" and len(examples.classes) < 2:
         only = f", {examples.classes[0]!r}" if examples.classes else ""
+        numbers = any(only) and all(map(number_like, examples.classes))
+        way = "--target COLUMN, another one" if examples.kind == "table" else "examples of another class beside them"
         raise DataError(
-            "data.source", f"one class only{only}", "two or more for classification", "--set data.task=regression"
-        )
+            "data.source", f"one class only{only}", "two or more for classification",
+            "--set data.task=regression" if numbers else way,
+        )  # fmt: skip
     for name, part in examples.parts.items():
         if len(part) == 0:
             raise DataError(f"data.{name}" if name != "train" else "data.source", "no examples", "at least one")
@@ -487,7 +510,7 @@ def _hold_out(parts: dict[str, Part], task: Task, options: Data, split: Split) -
         if automatic:  # too few to spare any
             return
         raise DataError(
-            f"data.{split}", f"a share of {share:g}, which is none of {len(train)} examples",
+            f"data.{split}", f"a share of {share:g}, which is none of {plural(len(train), 'example')}",
             "a share that leaves both parts at least one", f"data.{split}=0.5, or 0 to do without",
         )  # fmt: skip
     parts["train"], parts[split] = train.take(rest), train.take(held)

@@ -82,7 +82,9 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
         cut = sum(sound.cut or len(one) > samples for sound, one in zip((sounds[name] for name in names), series))
         if cut:
             longest = f"{samples / rate:.2f} s (data.seconds decides)"
-            skipped.append(f"{path}: the ends of {cut} sounds are cut off, which are longer than {longest}")
+            many = f"the ends of {cut} sounds are cut off, which are"
+            what = "the end of 1 sound is cut off, which is" if cut == 1 else many
+            skipped.append(f"{path}: {what} longer than {longest}")
     placed, classes = _places(names, path, like)
     raw = _stacked(series, samples, path)
     return _examples(raw, names, placed, classes, SeriesPreprocess(sample_rate=rate, samples=samples), tuple(skipped))

@@ -8,6 +8,7 @@ import numpy as np
 
 from netwright.data.examples import Array, Rows, Task
 from netwright.errors import DataError, nearest
+from netwright.records import plural
 
 
 def holdout(targets: Array, task: Task, share: float, seed: int) -> tuple[Rows, Rows]:
@@ -68,7 +69,8 @@ def match_classes(labels: Rows, classes: tuple[str, ...], wanted: tuple[str, ...
     if numbers != wanted_numbers:
         if len(classes) != len(wanted):
             raise DataError(
-                where, f"{len(classes)} classes", f"the training part's {len(wanted)}: {_listed(wanted)}",
+                where, plural(len(classes), "class", "classes"),
+                f"the training part's {len(wanted)}: {_listed(wanted)}",
                 "give a source with the same classes",
             )  # fmt: skip
         # One side has no names: its numbers are positions, in numerical order on both sides.

@@ -14,6 +14,7 @@ from netwright.data.words import UNKNOWN, Ids, characters, encode, frequent, uni
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, Preprocess, TextInput
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 if TYPE_CHECKING:
     from netwright.data.loading import Batch
@@ -140,7 +141,7 @@ def read(options: Data, path: Path, held_out: Mapping[str, Path], known: TextInp
     whole = streams["train"]
     if len(whole.ids) < FEWEST:
         raise DataError(
-            str(path), f"a text of {len(whole.ids)} units to learn from", f"{FEWEST} or more", "a longer text"
+            str(path), f"a text of {plural(len(whole.ids), 'unit')} to learn from", f"{FEWEST} or more", "a longer text"
         )
     whole.validation, whole.test = streams.get("validation"), streams.get("test")
     return whole

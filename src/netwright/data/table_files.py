@@ -13,6 +13,7 @@ import numpy as np
 from netwright.data.cells import Cells, Table, Way, as_numbers, as_texts, parse_dates
 from netwright.data.delimited import Layout, Source, Texts, columns_of, layout_of, line_numbers
 from netwright.errors import DataError, MissingExtraError, nearest, setting, unknown_name
+from netwright.records import plural
 
 
 def open_table(source: Source, header: bool | Literal["auto"], ways: Mapping[str, Way], every: bool = False) -> Table:
@@ -66,7 +67,8 @@ def _stop_at_infinite(source: Source, layout: Layout, cells: Mapping[str, Cells]
                 line = next(islice(line_numbers(source, layout), int(wrong.argmax()), None))
                 raise DataError(
                     f"{source.name}: column {name!r}, line {line}",
-                    f"{one.numbers[wrong][0]:g} ({int(wrong.sum())} such numbers)", "a number that float32 holds",
+                    f"{one.numbers[wrong][0]:g} ({plural(int(wrong.sum()), 'such number')})",
+                    "a number that float32 holds",
                 )  # fmt: skip
 
 
@@ -90,7 +92,7 @@ def _matched(source: Source, layout: Layout, wanted: tuple[str, ...]) -> list[st
         return list(wanted)
     raise DataError(
         source.name,
-        f"{width} columns without a header",
+        f"{plural(width, 'column')} without a header",
         f"{len(wanted)}: {', '.join(wanted)}",
         "a first row with the names",
     )

@@ -42,6 +42,7 @@ from netwright.data.table_files import columns_named, open_table
 from netwright.errors import DataError, nearest, setting, unknown_name
 from netwright.preprocess import Column, TablePreprocess
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 DISTINCT_SHARE, DISTINCT_TEXTS = 0.5, 50  # more distinct texts than both: an identifier, not a category
 MOST_CATEGORIES = 1000  # of one column, the most frequent; each is an input of the network
@@ -150,7 +151,7 @@ def _target_names(options: Data, table: Table) -> tuple[str, ...]:
         if len(usable) < 2:
             raise DataError(
                 table.name,
-                f"{len(usable)} column",
+                plural(len(usable), "column"),
                 "inputs and a target",
                 "a file whose cells are divided by a comma, semicolon, tab or |",
             )
@@ -400,7 +401,7 @@ def _classes(
         near = nearest(seen, classes)
         raise DataError(
             f"{table.name}: target {name!r}, {table.place(row)}",
-            f"the class {seen!r}, which training has not ({int(wrong.sum())} rows with such classes)",
+            f"the class {seen!r}, which training has not ({plural(int(wrong.sum()), 'row')} with such classes)",
             f"one of {', '.join(classes[:20])}", f"write {near!r}" if near else "rows of it in the training part",
         )  # fmt: skip
     return np.asarray([places[text] for text in texts], np.int64)[codes.reshape(-1)], classes

@@ -19,6 +19,7 @@ from netwright.data.table_files import open_table
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, TextInput
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 PROSE_WORDS = 5  # on average, from which distinct texts are no names or addresses of a line (Titanic's names have 4)
 DISTINCT = 0.5  # share of the rows above which texts are each their own
@@ -87,7 +88,8 @@ def _joined(table: Table, columns: Sequence[str], missing: Missing) -> list[str]
         if lack.any() and missing == "stop":
             raise DataError(
                 f"{table.name}: column {name!r}, {table.place(int(lack.argmax()))}",
-                f"no text ({int(lack.sum())} such rows)", "a text; data.missing=mean takes it for an empty one",
+                f"no text ({plural(int(lack.sum()), 'such row')})",
+                "a text; data.missing=mean takes it for an empty one",
                 "--set data.missing=mean",
             )  # fmt: skip
         known = ["" if text == MISSING_CATEGORY else text for text in cells.texts]

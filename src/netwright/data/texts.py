@@ -78,7 +78,8 @@ def coded(
         record = msgspec.structs.replace(record, length=options.length or max(1, min(LONGEST, usual)))
     length = record.length
     cut = sum(len(ids) > length for ids in rows)
-    note = f"{where}: the ends of {cut} texts are cut off, which are longer than {length} (data.length decides)"
+    what = "the end of 1 text is cut off, which is" if cut == 1 else f"the ends of {cut} texts are cut off, which are"
+    note = f"{where}: {what} longer than {length} (data.length decides)"
     return padded(rows, length, len(record.vocabulary)), record, (note,) if cut else ()
 
 

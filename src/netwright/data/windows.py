@@ -16,6 +16,7 @@ from netwright.data.table_files import columns_named, open_table
 from netwright.errors import DataError
 from netwright.preprocess import ArrayPreprocess, WindowInput
 from netwright.recipe.schema import Data
+from netwright.records import plural
 
 Floats = npt.NDArray[np.float32]
 TIMES, LEAST_WINDOW = 4, 24  # horizons that are looked back, and at least so many steps, where the recipe does not say
@@ -63,7 +64,7 @@ def latest(source: Path | IO[bytes], window: WindowInput, header: bool | Literal
     if len(values) < window.window:
         raise DataError(
             table.name,
-            f"{len(values)} time steps",
+            plural(len(values), "time step"),
             f"{window.window} or more, which the run looks back",
             "a longer series",
         )
@@ -99,7 +100,7 @@ def _values(table: Table, names: Sequence[str], missing: str, last: int = 0) -> 
         if missing == "stop":
             raise DataError(
                 f"{table.name}: column {names[column]!r}, {table.place(row + max(0, table.count - len(values)))}",
-                f"no number ({int(lacking.sum())} such steps)", "one a time step",
+                f"no number ({plural(int(lacking.sum()), 'such step')})", "one a time step",
                 "--set data.missing=mean, which says the step before again",
             )  # fmt: skip
         known = np.where(lacking, 0, np.arange(len(values))[:, None])
@@ -117,7 +118,7 @@ def _parts(values: Floats, targets: list[int], window: int, horizon: int, option
     ends["test"] = len(values)
     if count < 1 or ends["train"] < window + horizon + 1:
         raise DataError(
-            str(path), f"{len(values)} time steps, {ends['train']} of them to learn from",
+            str(path), f"{plural(len(values), 'time step')}, {ends['train']} of them to learn from",
             f"more than {window + horizon}, a window of {window} and a horizon of {horizon}",
             f"--set data.window={max(1, ends['train'] // 4)}",
         )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from netwright.diagnosis.experimenting import change
 from netwright.observations import DataAudit, LossFacts, Observations, Preflight
 from netwright.observations.experiments import Change
-from netwright.records import Evidence
+from netwright.records import Evidence, plural
 
 # Bounded scores under a softmax or sigmoid: the largest probability that they can say. Below this the loss cannot fall
 # under −ln 0.95 = 0.05 for an example that is as clear as can be. tanh before two classes reaches 0.88, a sigmoid 0.73;
@@ -296,7 +296,7 @@ def _units(known: Facts) -> list[Misfit]:
         if loss.by_index and classes > units:
             return [
                 Misfit(
-                    "output-size-mismatch", f"{classes} classes and {units} units: some classes have none",
+                    "output-size-mismatch", f"{classes} classes and {plural(units, 'unit')}: some classes have none",
                     f"{named} units", (seen, Evidence(what="classes", value=classes)), f"{named} units at the output",
                     (change("output-units", named),),
                 )
@@ -333,9 +333,10 @@ def _other_columns(known: Facts, named: int, seen: Evidence) -> Misfit:
             "a cross-entropy over classes", (change("loss", "cross-entropy"),),
         )  # fmt: skip
     return Misfit(
-        "output-size-mismatch", f"{known.units} units are compared with {columns} numbers an example: each with all",
-        f"{columns} unit{'s' if columns > 1 else ''}", (seen, Evidence(what="columns of the targets", value=columns)),
-        f"{columns} units at the output", (change("output-units", columns),),
+        "output-size-mismatch",
+        f"{plural(known.units, 'unit is', 'units are')} compared with {plural(columns, 'number')}: each with all",
+        plural(columns, "unit"), (seen, Evidence(what="columns of the targets", value=columns)),
+        f"{plural(columns, 'unit')} at the output", (change("output-units", columns),),
     )  # fmt: skip
 
 

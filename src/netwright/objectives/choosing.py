@@ -8,6 +8,7 @@ from netwright.errors import RecipeError
 from netwright.objectives import classification, multilabel, regression
 from netwright.objectives.objective import Constant, Loss, Objective
 from netwright.recipe.schema import Objective as Options
+from netwright.records import plural
 
 FITTING = {
     "classification": ("cross-entropy", "binary-cross-entropy", "focal", "hinge", "kl", "squared"),
@@ -137,7 +138,7 @@ def _weights(wanted: str | list[float], classes: int, counts: Sequence[float] | 
             )
         return Constant(balanced(counts))
     if len(wanted) != classes:
-        raise RecipeError("objective.class_weights", f"{len(wanted)} weights", f"{classes}, one a class")
+        raise RecipeError("objective.class_weights", plural(len(wanted), "weight"), f"{classes}, one a class")
     return Constant([float(weight) for weight in wanted])
 
 
@@ -145,5 +146,5 @@ def _checked(values: Sequence[float] | None, outputs: int) -> Sequence[float]:
     if values is None or len(values) == 0:
         return ()
     if len(values) != outputs:
-        raise RecipeError("target statistics", f"{len(values)} values", f"{outputs}, one a target")
+        raise RecipeError("target statistics", plural(len(values), "value"), f"{outputs}, one a target")
     return values

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from netwright.observations.experiments import Change
+from netwright.records import plural
 
 FACTORS = ("learning-rate", "batch-size", "epochs")  # changed by numbers that multiply
 
@@ -27,7 +28,7 @@ def in_words(change: Change) -> str:
         case "batch-size":
             return f"batches of {to}" if to is not None else f"batch size times {value:g}"
         case "epochs":
-            return f"{to} epochs" if to is not None else f"{value:g} times the epochs"
+            return plural(to, "epoch") if to is not None else f"{value:g} times the epochs"
         case "weight-decay":
             return f"weight_decay={value or 0:g}"
         case "dropout":
@@ -43,7 +44,7 @@ def in_words(change: Change) -> str:
         case "output":
             return "no activation at the output" if value == "identity" else f"{value} at the output"
         case "output-units":
-            return f"{value} units in the last layer"
+            return f"{plural(value, 'unit')} in the last layer"
         case "loss":
             if value in ("cross-entropy", "binary-cross-entropy"):
                 return f"{value} of logits as loss, no activation at the output"

@@ -26,6 +26,7 @@ from netwright.errors import NetwrightError, RecipeError
 from netwright.nn import sync_norm
 from netwright.optim.optimizers import needs_closure
 from netwright.recipe.schema import Train
+from netwright.records import plural
 from netwright.training import randomness
 from netwright.training.evaluating import call
 from netwright.training.loop import Job, Observer
@@ -66,7 +67,7 @@ class Processes:
         if self._local >= torch.cuda.device_count():
             there = torch.cuda.device_count()
             raise RecipeError(
-                "train.device", f"{self.count} processes and {there} GPUs", "a GPU for each process",
+                "train.device", f"{self.count} processes and {plural(there, 'GPU')}", "a GPU for each process",
                 f"torchrun --nproc-per-node {there}, or --set train.device=cpu",
             )  # fmt: skip
         torch.cuda.set_device(self._local)

@@ -14,7 +14,7 @@ from netwright.diagnosis.registry import rule
 from netwright.diagnosis.standing import FINE, LEAST_GAIN, worth_a_finding
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.observations.data import DataAudit
-from netwright.records import Evidence, Finding, Remedy
+from netwright.records import Evidence, Finding, Remedy, plural
 
 # Split: a random split's parts agree in rms and mean within some 1/√n; beyond these they were not prepared alike.
 ALIKE_SCALE, ALIKE_MEAN = 2.0, 1.0
@@ -157,7 +157,7 @@ def label_range(observations: Observations) -> Iterator[Finding | Experiment]:
     if known.loss.form in ("softmax", "log-likelihood", "cross-entropy") and known.loss.by_index:
         if 0 <= high < known.units:  # negative ones: PyTorch leaves −100 out, and stops at others
             return
-        wanted, told = f"0…{known.units - 1}", f"{known.units} units"
+        wanted, told = f"0…{known.units - 1}", plural(known.units, "unit")
     elif known.loss.form in ("sigmoid", "binary-cross-entropy"):
         bottom = known.loss.negative
         if low >= bottom and high <= 1:
