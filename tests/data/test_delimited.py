@@ -45,7 +45,13 @@ def test_every_dialect_gives_the_same_cells(tmp_path: Path, dialect: str) -> Non
 
 @pytest.mark.parametrize("content", [gzip.compress(SMALL.encode()), SMALL.encode("utf-16")])
 def test_compression_and_encoding(tmp_path: Path, content: bytes) -> None:
-    assert np.array_equal(raw(read(Data(), file(tmp_path, content))), raw(read(Data(), file(tmp_path, SMALL, "p.csv"))))
+    examples = read(Data(), file(tmp_path, content))
+    assert np.array_equal(raw(examples), raw(read(Data(), file(tmp_path, SMALL, "p.csv"))))
+    streamed, places = rows(io.BytesIO(content), table(examples))
+    assert np.array_equal(streamed, raw(examples))
+    assert places == rows(io.StringIO(SMALL), table(examples))[1]
+    with pytest.raises(DataError, match=r"cannot be read|no (rows|column)|a table"):
+        rows(io.BytesIO(content[:20]), table(examples))
 
 
 CELLS = st.one_of(

@@ -137,7 +137,7 @@ def test_a_truncated_file(tmp_path, pixels, labels):
     with pytest.raises(DataError, match=r"b-images.gz: got a truncated file: 500 bytes, expected 1066"):
         idx.read(Data(), file)
     file.write_bytes(gzip.compress(idx_bytes(pixels))[:-300])
-    with pytest.raises(DataError, match="truncated"):
+    with pytest.raises(DataError, match=rf"truncated.*ends early, behind {file.stat().st_size} bytes, expected 1066"):
         idx.read(Data(), file)
     file.write_bytes(b"\0\0\x08")
     with pytest.raises(DataError, match="first bytes 00 00 08"):

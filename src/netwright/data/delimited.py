@@ -27,7 +27,7 @@ SAMPLE_LINES = 200  # looked at for delimiter and header
 CHUNK_ROWS = 500  # read at a time: more would leave the processor's cache (measured: 2000 take twice as long a row)
 LOOK_ROWS = 50  # of a column of texts, enough to see that it is none of numbers
 LARGEST_FIELD = 1 << 20
-PARQUET = b"PAR1"  # what such a file begins with
+PARQUET, GZIP = b"PAR1", b"\x1f\x8b"  # what such files begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Source:
             if content.startswith(PARQUET):
                 return cls(name, parquet=io.BytesIO(content))
             with _readable(name):
-                content = content.decode("utf-8-sig")
+                content = gzip.decompress(content) if content.startswith(GZIP) else content
+                content = content.decode(_encoding(content))
         return cls(name, None, content.removeprefix("\ufeff"))
 
     @contextmanager
@@ -63,10 +64,14 @@ class Source:
         with _readable(self.name), self.path.open("rb") as file:
             start = file.read(4)
             file.seek(0)
-            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if start[:2] == b"\x1f\x8b" else file
-            encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-            with io.TextIOWrapper(stream, encoding, newline="") as text:
+            stream = cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if start.startswith(GZIP) else file
+            with io.TextIOWrapper(stream, _encoding(start), newline="") as text:
                 yield text
+
+
+def _encoding(start: bytes) -> str:
+    """UTF-8, or UTF-16 as spreadsheets write it, by its first bytes."""
+    return "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
 def _is_parquet(path: Path) -> bool:

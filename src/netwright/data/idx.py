@@ -228,7 +228,9 @@ def _pieces(path: Path, header: Header) -> Iterator[tuple[int, Array]]:
                     "download it again",
                 )  # fmt: skip
     except EOFError as error:
-        raise _truncated(path, done, header.offset + header.nbytes) from error
+        got = f"a truncated file: gzip data that ends early, behind {path.stat().st_size} bytes"
+        whole = f"{header.offset + header.nbytes} bytes unpacked"
+        raise DataError(str(path), got, whole, "download it again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise _damaged(path, error) from error
     except OSError as error:
