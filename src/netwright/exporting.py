@@ -43,6 +43,8 @@ MAX_DROP = 1.0  # percentage points of right labels that a file of lower precisi
 MOST_NAMED = 12  # operators in an error
 EXPORTS = "exports"
 SAME = "the network answers every example alike, so that equal outputs prove little: is it trained?"
+NOWHERE = "another layer in the place of {}: every target lacks it"
+PACKED = "a network that reads texts in one direction and unrolls nothing: only those are not packed by their lengths"
 HERE = "--to FOLDER"  # where another place is the way out
 KEPT = "export.json"
 
@@ -128,9 +130,10 @@ def refuse(asked: Wanted, graph: Graph) -> None:
     if lacks:
         named = "; ".join(f"{each.layer}: {each.kind} ({each.reason})" for each in lacks[:MOST_NAMED])
         more = f"; and {len(lacks) - MOST_NAMED} more" if len(lacks) > MOST_NAMED else ""
+        packed = any(each.kind == "_pack_padded_sequence" for each in lacks)
         raise NetworkError(
             f"export {asked}", named + more, "operators that the target has",
-            elsewhere(asked, graph) or f"another layer in the place of {lacks[0].layer}: every target lacks it",
+            elsewhere(asked, graph) or (PACKED if packed else NOWHERE.format(lacks[0].layer)),
         )  # fmt: skip
 
 

@@ -17,8 +17,11 @@ from torch import nn
 import netwright
 from netwright import benching, exporting, workbench
 from netwright.errors import DataError, GateError, MissingExtraError, NetworkError, RunError, UsageError
+from netwright.export import package as packages
 from netwright.export import targets
 from netwright.export.target import package_folder
+from netwright.export.targets import wanted
+from netwright.nn.zoo import NETWORKS
 from netwright.preprocess import ImagePreprocess, apply
 from netwright.recipe import from_dict
 from netwright.records import ExportResult
@@ -455,3 +458,13 @@ def test_the_verb_prints_one_document_and_its_exit_codes_are_the_familys(
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pnnx" else find(name, *more))
     assert said("export", str(run.directory), "onnx", "ncnn")[0] == 4
+
+
+@pytest.mark.parametrize("more", [{"read": "unroll"}, {"bidirectional": True}])
+def test_what_packs_texts_is_told_the_network_that_does_not(more: dict[str, Any]) -> None:
+    texts = np.array([[3, 2, 0], [1, 0, 0]])
+    made = packages.package(NETWORKS["gru"]((3,), 4, width=4, vocabulary=5, padded=True, **more).eval(), [texts])
+    with pytest.raises(NetworkError, match="in one direction and unrolls nothing"):
+        exporting.refuse(wanted("onnx"), made.graph)
+    plain = packages.package(NETWORKS["gru"]((3,), 4, width=4, vocabulary=5, padded=True).eval(), [texts])
+    exporting.refuse(wanted("onnx"), plain.graph)  # what the hint says is so

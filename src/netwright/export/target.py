@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -62,6 +62,18 @@ class Target:
     open: Callable[[Path, int], Session]
     library_bytes: Callable[[], int]  # of the runtime itself, as it is installed here
     snippet: Callable[[Package, str], tuple[str, str]]  # file name and text of a program that loads it
+
+
+def as_alone(together: Array, one: Callable[..., Array], inputs: Sequence[Array]) -> bool:
+    """Whether what a file said of several examples at once, (N, …), is what it says of each.
+
+    A file that was written with one example may answer many without an error, and wrongly: a slice or an index that
+    became a constant takes the first of them, and a sum gives that to all others.
+    """
+    rows = [one(*(each[row : row + 1] for each in inputs)) for row in range(len(inputs[0]))]
+    expected = np.concatenate(rows)
+    near = 1e-4 * max(1.0, float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected))))
+    return together.shape == expected.shape and np.allclose(together, expected, rtol=0, atol=near, equal_nan=True)
 
 
 def unknown(graph: Graph, missing: dict[str, str]) -> list[Lack]:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netwright.export.target import Array, Lack, Target, package_folder, unknown
+from netwright.export.target import Array, Lack, Target, as_alone, package_folder, unknown
 from netwright.graph.structure import Graph
 
 if TYPE_CHECKING:
     from netwright.export.package import Package
+
+
+ONE = "the file takes one example at a time: a number of examples became a constant in it"
 
 
 def lacking(graph: Graph) -> list[Lack]:
@@ -32,16 +36,24 @@ def write(package: Package, folder: Path) -> Path:
         traced = torch.jit.trace(package.network, package.example(2), check_trace=False)
         if not _takes_any_batch(traced, package):
             traced = torch.jit.trace(package.network, package.example(1), check_trace=False)
+            package.notes.append(ONE)
         torch.jit.freeze(traced.eval()).save(str(path))
     return path
 
 
 def _takes_any_batch(traced: Any, package: Package) -> bool:
-    """Whether three examples run: a size may have become a constant."""
+    """Whether three examples give what each gives by itself: a size may have become a constant."""
+    three = [each.numpy() for each in package.example(3)]
     try:
-        return len(traced(*package.example(3))) == 3
+        return as_alone(_asked(traced, three), lambda *one: _asked(package.network, one), three)
     except RuntimeError:
         return False
+
+
+def _asked(network: Any, inputs: Sequence[Array]) -> Array:
+    import torch
+
+    return network(*(torch.from_numpy(each) for each in inputs)).numpy()  # type: ignore[no-any-return]
 
 
 class Runtime:
@@ -53,7 +65,7 @@ class Runtime:
 
         self._torch, self.path, self.threads = torch, path, threads
         self._module = torch.jit.load(str(path), map_location="cpu").eval()
-        self._one_by_one = False
+        self._many: bool | None = None  # whether several examples may be asked at once; not tried yet
 
     def run(self, *inputs: Array) -> Array:
         torch = self._torch
@@ -62,16 +74,20 @@ class Runtime:
             torch.set_num_threads(self.threads)
         try:
             with torch.inference_mode():
-                taken = [torch.from_numpy(each) for each in inputs]
-                if not self._one_by_one:
+                if len(inputs[0]) == 1:
+                    return _asked(self._module, inputs)
+                if self._many is not False:
                     try:
-                        return self._module(*taken).numpy()  # type: ignore[no-any-return]
+                        together = _asked(self._module, inputs)
+                        if self._many is None:
+                            self._many = as_alone(together, lambda *one: _asked(self._module, one), inputs)
+                        if self._many:
+                            return together
                     except RuntimeError:
-                        if len(inputs[0]) == 1:
-                            raise
-                        self._one_by_one = True
-                rows = [self._module(*(each[row : row + 1] for each in taken)) for row in range(len(inputs[0]))]
-                return torch.cat(rows).numpy()  # type: ignore[no-any-return]
+                        self._many = False
+                return np.concatenate(
+                    [_asked(self._module, [each[row : row + 1] for each in inputs]) for row in range(len(inputs[0]))]
+                )
         finally:
             if before != self.threads:
                 torch.set_num_threads(before)
