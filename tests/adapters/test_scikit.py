@@ -22,6 +22,19 @@ def test_the_checks_of_scikit_learn(estimator: Any, check: Any) -> None:
     check(estimator)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_told_of_a_row_does_not_depend_on_the_rows_beside_it(seed: int) -> None:
+    """By far less than float32 has, whose products round otherwise in another place of a batch."""
+    generator = np.random.default_rng(seed)
+    X = generator.normal(size=(37, 23))
+    y = X[:, :3].sum(1) * 100
+    model = NetworkRegressor(epochs=2, random_state=seed).fit(X, y)
+    alone = np.concatenate([model.predict(row[None]) for row in X])
+    order = generator.permutation(len(X))
+    np.testing.assert_allclose(alone, model.predict(X), rtol=1e-12)
+    np.testing.assert_allclose(model.predict(X[order]), model.predict(X)[order], rtol=1e-12)
+
+
 def digits() -> Any:
     X, y = load_digits(return_X_y=True)
     return train_test_split(X, y, test_size=0.5, random_state=0, stratify=y)

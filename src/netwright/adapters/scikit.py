@@ -144,6 +144,8 @@ class _NetworkEstimator(BaseEstimator):
         return network
 
     def _outputs(self, X: Array) -> torch.Tensor:
+        """Dense networks by name are asked in float64: in float32 the bits of a row depend on the rows beside it, and
+        scikit-learn's checks hold the two apart."""
         check_is_fitted(self, "network_")
         X = validate_data(self, X, reset=False, dtype=np.float32)
         raw = X.reshape(len(X), *raw_shape(self.preprocess_))
@@ -152,11 +154,11 @@ class _NetworkEstimator(BaseEstimator):
             (lambda piece: piece,),
             building.EVALUATION_BATCH,
         )
-        with evaluation_mode(self.network_), torch.inference_mode():
-            pieces = [
-                self.network_(torch.from_numpy(apply(self.preprocess_, b.inputs[0].numpy()))) for b in batches.epoch(0)
-            ]
-        return torch.cat(pieces)
+        exact = isinstance(self.network, str) and raw.ndim == 2
+        network = copy.deepcopy(self.network_).double() if exact else self.network_
+        with evaluation_mode(network), torch.inference_mode():
+            prepared = (torch.from_numpy(apply(self.preprocess_, b.inputs[0].numpy())) for b in batches.epoch(0))
+            return torch.cat([network(x.double() if exact else x) for x in prepared])
 
     def _objective(self) -> Any:
         inputs: InputFile = self.inputs_
