@@ -333,8 +333,8 @@ def test_wider_layers_fit_each_other_through_convolutions_norms_and_flattening()
         )  # fmt: skip
 
     replica = training(make, ((torch.randn(12, 1, 6, 6), torch.arange(12) % 2), None), cross_entropy, sgd())
-    altered = apply(replica, change("width", 3.0)).network
-    assert [tuple(p.shape)[:2] for p in altered.parameters() if p.ndim > 1] == [(12, 1), (15, 48), (2, 15)]
+    altered = apply(replica, change("width", 3.0)).network  # 4 and 5 units: three times as many, 16 at least
+    assert [tuple(p.shape)[:2] for p in altered.parameters() if p.ndim > 1] == [(16, 1), (16, 64), (2, 16)]
     branched = training(lambda: nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 2)),
                         ((torch.randint(0, 9, (12, 2)), torch.arange(12) % 2), None), cross_entropy, sgd())  # fmt: skip
     with pytest.raises(RefusedError, match="more than dense"):

@@ -47,6 +47,19 @@ def test_r2_is_scikit_learns_and_the_same_in_any_unit(factor: float, shift: floa
     assert other.value == pytest.approx(found.value, abs=2e-3)
 
 
+@given(st.integers(16, 40), st.floats(1e-3, 0.1), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_columns_of_one_unit_are_counted_together(columns: int, rare: float, seed: int) -> None:
+    """Pixels of which some hardly vary: as an autoencoder is scored. One wrong value there is no catastrophe."""
+    drawn = torch.Generator().manual_seed(seed)
+    targets = torch.rand(60, columns, generator=drawn)
+    targets[:, :3] *= rare
+    outputs = targets + 0.1 * torch.randn(60, columns, generator=drawn)
+    wanted = r2_score(targets.numpy(), outputs.numpy(), multioutput="variance_weighted")
+    assert score(outputs, targets, mse).value == pytest.approx(wanted, abs=1e-4)
+    assert r2_score(targets.numpy(), outputs.numpy()) < wanted
+
+
 def test_numbers_in_a_row_and_in_a_column_are_compared_without_a_broadcast() -> None:
     targets = torch.linspace(-2, 2, 21)
     assert score(targets[:, None], targets, mse).value == pytest.approx(1.0)

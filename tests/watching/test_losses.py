@@ -93,6 +93,20 @@ def test_losses_by_element(name: str, reduction: str, wrap: Wrap, targets: torch
     assert found.reduction == reduction
 
 
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(sorted(INDEXED | ELEMENTWISE)), turned=st.booleans(), factor=st.floats(0.1, 10))
+def test_a_loss_with_its_sign_turned_is_the_same_one_reversed(name: str, turned: bool, factor: float) -> None:
+    make, expects, form = (INDEXED | ELEMENTWISE)[name]
+    inner, sign = make(reduction="mean"), -factor if turned else factor
+    targets = INDEX if name in INDEXED else BITS
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return sign * inner(output, target)
+
+    found = describe(loss, targets, (20, CLASSES))
+    assert (found.expects, found.form, found.reversed) == (expects, form, turned)
+
+
 def test_each_wrapped_reduction_is_told(  # the sampled laws above must not leave one out
 ) -> None:
     for make, *_ in (*INDEXED.values(), *ELEMENTWISE.values()):

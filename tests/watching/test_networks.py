@@ -187,6 +187,18 @@ def test_other_functions() -> None:
     assert behaviour.of_module(nn.Linear(10, 10), example) == {}
 
 
+@pytest.mark.parametrize(
+    ("function", "flat"),
+    [
+        (torch.round, True), (torch.sign, True), (torch.floor, True), (lambda x: x + (x.round() - x).detach(), False),
+        (lambda x: x.softmax(1), False), (torch.relu, False), (lambda x: 0 * x, False), (lambda x: x % 1.0, False),
+    ],
+    ids=["round", "sign", "floor", "straight through", "softmax", "relu", "nothing", "remainder"],
+)  # fmt: skip
+def test_a_step_function_is_known_by_its_slope(function: object, flat: bool) -> None:
+    assert behaviour.of_module(Named(function), torch.randn(4, 10)).get("flat", False) is flat  # type: ignore[arg-type]
+
+
 def test_records_go_round() -> None:
     facts, _ = facts_of(Residual(), (1, 6, 6))
     again = NetworkFacts.from_json(facts.to_json())

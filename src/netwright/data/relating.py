@@ -21,6 +21,11 @@ NEIGHBOURS = 5
 RIDGE = 1e-2  # of the mean power of the features
 CLEAR = 5.0  # standard deviations beyond permuted labels at which no other learner needs to be asked
 TREES = 50
+# Rows by which labels may have been moved, and how sure a relation with moved ones has to be: twice what says that one
+# is there at all, and three times that of the labels as they lie.
+MOVES = (-3, -2, -1, 1, 2, 3)
+MOVED_CLEAR, MOVED_TIMES = 10.0, 3.0
+FOLLOWED = 512  # features of which is looked whether rows resemble the row before
 
 
 def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int = 0) -> Relation | None:
@@ -34,7 +39,10 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
     if labels is None or len(inputs) != len(labels) or len(labels) < LEAST or inputs.dtype.kind not in "biuf":
         return None
     make = np.random.default_rng(seed)
-    rows = make.permutation(len(labels))[: TRAINED + TESTED]
+    rows = make.permutation(len(labels))
+    if task == "classification":
+        rows = make.permutation(rows[_balanced(labels[rows])])  # the kept ones of a frequent class came first
+    rows = rows[: TRAINED + TESTED]
     half = min(TRAINED, 2 * len(rows) // 3)
     x = inputs[rows].reshape(len(rows), -1)
     y = labels[rows]
@@ -63,10 +71,55 @@ def relation(inputs: Array, targets: Array, task: str, form: str, *, seed: int =
         if found[-1][0] > CLEAR:
             break
     z, score, chance, name = max(found)
+    moved: tuple[float, float, int] = (0.0, 0.0, 0)
+    if z <= CLEAR and kept.all() and not _follow_each_other(inputs):
+        moved = max(_moved(train, test, labels, rows, half, classes))
     return Relation(
         learner=name, score=score, chance=chance, z=z, trained=half, tested=len(asked),
         learners=tuple(item[-1] for item in found),
+        moved=moved[2] if moved[0] > MOVED_CLEAR and moved[0] > MOVED_TIMES * z else 0, moved_score=moved[1],
     )  # fmt: skip
+
+
+def _balanced(labels: Array) -> npt.NDArray[np.bool_]:
+    """(N,): of classes more than twice as frequent as half of all classes, as many as those have. Where nearly all are
+    of one class, always naming it is best, and no prediction tells whether the inputs say anything."""
+    _, which, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    most = np.sort(counts)[(len(counts) - 1) // 2]
+    if counts.max() <= 2 * most:
+        return np.ones(len(labels), bool)
+    place = np.empty(len(labels), int)
+    for number in range(len(counts)):
+        own = np.flatnonzero(which == number)
+        place[own] = np.arange(len(own))
+    kept: npt.NDArray[np.bool_] = place < most
+    return kept
+
+
+def _follow_each_other(inputs: Array) -> bool:
+    """Whether rows look like the row before: windows that overlap, days. Their neighbours' targets say something of
+    them in any case."""
+    some = inputs[:TRAINED].reshape(min(len(inputs), TRAINED), -1)
+    some = some[:, :: max(1, some.shape[1] // FOLLOWED)].astype(np.float64)
+    if inputs.ndim > 1 and inputs.shape[1] > 2 and np.allclose(inputs[1:9, :-1], inputs[: min(8, len(inputs) - 1), 1:]):
+        return True
+    some = (some - some.mean(0)) / np.maximum(some.std(0), 1e-12)
+    alike = (some[1:] * some[:-1]).mean(1)
+    return bool(alike.mean() > CLEAR * alike.std() / np.sqrt(len(alike)))
+
+
+def _moved(
+    train: Array, test: Array, labels: Array, rows: Array, half: int, classes: bool
+) -> Iterator[tuple[float, float, int]]:
+    """(z, score, rows) of a linear model that is taught the labels of rows before and after, as a line that is missing
+    in one of two files moves them."""
+    for number in MOVES:
+        y = np.roll(labels, number)[rows]
+        if y.dtype.kind == "f" and not np.isfinite(y).all():
+            continue
+        z, score, _ = _against_permuted(_linear(train, y[:half], test, classes), y[half:], classes)
+        yield z, score, number
+    yield 0.0, 0.0, 0
 
 
 def _pieces(rows: Array) -> Iterator[Array]:

@@ -73,7 +73,8 @@ class Relation(Record, frozen=True, kw_only=True):
     """Whether labels have to do with inputs at all: simple learners, trained on some rows and tested on others.
 
     ``score``: accuracy, or correlation of prediction and target; ``chance``: what the same predictions score against
-    permuted labels; ``z``: their difference in standard deviations of the permuted scores.
+    permuted labels; ``z``: their difference in standard deviations of the permuted scores. ``moved``: by so many rows
+    moved on, the labels have to do with the inputs (``moved_score``), and as they lie they hardly have; 0 where not.
     """
 
     learner: str  # the best of them
@@ -83,6 +84,8 @@ class Relation(Record, frozen=True, kw_only=True):
     trained: int
     tested: int
     learners: tuple[str, ...] = ()
+    moved: int = 0
+    moved_score: float = 0.0
 
 
 class Locality(Record, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from netwright.training import randomness
 
 SAMPLE = 4  # examples with which the order of the modules is seen
 DEPTH_KEPT = 3  # of layers of the same shape in a row
+LEAST_WIDTH = 16  # units of a layer that was widened: four times one unit would still be a bottleneck
 WIDTH_SEED = 0
 
 
@@ -403,7 +404,8 @@ def residual(replica: Replica, change: Change) -> Replica:
 
 
 def width(replica: Replica, change: Change) -> Replica:
-    """Hidden layers wider by a factor, in a network whose dense and convolutional layers follow each other.
+    """Hidden layers wider by a factor, to 16 units at least, in a network whose dense and convolutional layers follow
+    each other.
 
     All layers that change get PyTorch's default weights. Branches, recurrent layers and embeddings are refused.
     """
@@ -422,9 +424,11 @@ def width(replica: Replica, change: Change) -> Replica:
         for call in called:
             module: Any = network.get_submodule(call.name)
             if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-                last = call.name == layers[-1].name
-                put(network, call.name, _wider(module, scale, 1.0 if last else factor))
-                scale = 1.0 if last else factor
+                before = module.out_features if isinstance(module, nn.Linear) else module.out_channels
+                least = LEAST_WIDTH / before if factor > 1 else 0.0
+                outside = 1.0 if call.name == layers[-1].name else max(factor, least)
+                put(network, call.name, _wider(module, scale, outside))
+                scale = outside
             elif isinstance(module, nn.modules.batchnorm._BatchNorm):
                 put(network, call.name, type(module)(round(module.num_features * scale), module.eps, module.momentum))
 

@@ -177,13 +177,16 @@ def replay(replica: Replica, seed: int = 0, *, steps: int | None = None, deadlin
 
 
 def scored(network: nn.Module, replica: Replica, data: tuple[torch.Tensor, torch.Tensor]) -> Score:
-    """The score of a network on at most `SCORED` examples of ``data``, in evaluation mode."""
+    """The score of a network on at most `SCORED` examples of ``data``, in evaluation mode; of targets that a change
+    has scaled, in their own unit."""
     inputs, targets = data
     if len(inputs) > SCORED:
         rows = torch.linspace(0, len(inputs) - 1, SCORED).long().to(inputs.device)
         inputs, targets = inputs[rows], targets[rows]
     with evaluating(network), torch.no_grad(), randomness.kept():
         outputs = torch.cat([network(part) for part in inputs.split(SCORING_BATCH)])
+        for mean, deviation in reversed(replica.target_scales):
+            outputs, targets = outputs * deviation + mean, targets * deviation + mean
     return score(outputs, targets, replica.loss, replica.task)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+MANY, ONE_UNIT = 16, 0.5  # columns; of the widest one's range: many of which most have as much are of one unit
 Kind = Literal["classes", "one-hot", "binary", "multi-label", "values"]
 
 
@@ -94,7 +95,8 @@ def _by_index(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tenso
 
 
 def _r_squared(outputs: torch.Tensor, targets: torch.Tensor, finite: bool) -> Score:
-    """1 − mean squared error / variance, mean over the columns that vary: the same in any unit of the targets."""
+    """1 − mean squared error / variance: of columns of one unit (pixels) over all of them together, as of some hardly
+    any varies; else the mean over the columns that vary, which is the same in any unit of theirs."""
     count = len(targets)
     if outputs.numel() == targets.numel():
         outputs = outputs.reshape(targets.shape)
@@ -106,6 +108,9 @@ def _r_squared(outputs: torch.Tensor, targets: torch.Tensor, finite: bool) -> Sc
     varies = variance > 1e-12 * (1 + wanted.square().mean(0))
     if not finite or not bool(torch.isfinite(wanted).all()) or not bool(varies.any()):
         return Score(None, 0.0, 0.0, count, "R²")
+    ranges = wanted.amax(0) - wanted.amin(0)
+    if len(ranges) >= MANY and float((ranges > ONE_UNIT * ranges.max()).float().mean()) > 0.5:
+        variance = variance.mean().expand_as(variance)
     relative = ((given - wanted).square() / variance)[:, varies.expand(max(given.shape[1], wanted.shape[1]))].mean(1)
     value = 1 - float(relative.mean())
     uncertainty = float(relative.std(correction=0)) / math.sqrt(count)

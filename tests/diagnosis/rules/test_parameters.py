@@ -62,6 +62,7 @@ def test_layers_that_the_optimizer_does_not_know() -> None:
     copied = told(second.diagnosis())
     assert copied["missing-from-optimizer"].severity == "error"
     assert "another network" in copied["missing-from-optimizer"].cause
+    assert "gradients-not-zeroed" not in copied  # nothing clears them, because nothing knows them
 
 
 class Detach(nn.Module):
@@ -75,6 +76,33 @@ def test_a_gradient_that_is_cut_names_where() -> None:
     found = told(Training(network, confirm=0.0).diagnosis())
     assert found["no-gradient"].where == "4"
     assert found["no-gradient"].evidence[0].value == sum(p.numel() for p in network[:4].parameters())
+
+
+class Rounded(nn.Module):
+    """A network whose hidden values are rounded; ``how``: plainly, with a straight-through estimate, or by a function
+    of the forward method that no module is."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last, self.how = nn.Linear(6, 24), nn.Linear(24, CLASSES), how
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = 3 * self.first(x)
+        values = hidden.round()
+        if self.how == "straight through":
+            values = hidden + (values - hidden).detach()
+        result: torch.Tensor = self.last(values + 0.1 * hidden if self.how == "a way around" else values)
+        return result
+
+
+@pytest.mark.parametrize("how", ["plain", "straight through", "a way around"])
+def test_rounding_cuts_the_gradient_unless_something_hands_it_on(how: str) -> None:
+    found = told(Training(Rounded(how), confirm=0.0).diagnosis())
+    assert ("no-gradient" in found) is (how == "plain")
+    if how == "plain":
+        assert found["no-gradient"].evidence[0].value == 6 * 24 + 24
+        assert "round" in found["no-gradient"].where
 
 
 class WithSpare(nn.Module):
@@ -122,9 +150,11 @@ def reward(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         (nn.CrossEntropyLoss(), 1.0, climbing, True),
         (nn.CrossEntropyLoss(), -1.0, climbing, False),
         (reward, 1.0, climbing, False),
+        (reward, 1.0, sgd, True),
+        (reward, -1.0, sgd, False),
         (nn.CrossEntropyLoss(), 1.0, sgd, False),
     ],
-    ids=["minus", "maximize", "both", "a reward", "plain"],
+    ids=["minus", "maximize", "both", "a reward", "a minus that is missing", "a reward with a minus", "plain"],
 )
 def test_steps_up_the_loss(loss: object, sign: float, optimizer: object, fault: bool) -> None:
     training = Training(mlp(), loss=loss, sign=sign, optimizer=optimizer, confirm=0.0)  # type: ignore[arg-type]
@@ -154,6 +184,27 @@ def seen(moves: float | None, fresh: bool | None) -> Observations:
 
 def test_what_somebody_else_steps_is_not_missing() -> None:
     assert not list(parameters.missing_from_optimizer(seen(1e-3, fresh=True)))
+
+
+def test_an_optimizer_that_is_not_known_is_told_nothing() -> None:
+    class Plain:
+        """Steps, and has no groups and no hooks."""
+
+        def __init__(self, network: nn.Module) -> None:
+            self.parameters = list(network.parameters())
+
+        def zero_grad(self) -> None:
+            for parameter in self.parameters:
+                parameter.grad = None
+
+        def step(self) -> None:
+            with torch.no_grad():
+                for parameter in self.parameters:
+                    parameter -= 0.1 * parameter.grad  # type: ignore[operator]
+
+    diagnosis = Training(mlp(), optimizer=Plain, confirm=0.0, epochs=2).diagnosis()  # type: ignore[arg-type]
+    assert "Plain" in diagnosis.unseen["optimizer"]
+    assert not MINE & set(told(diagnosis, notes=True))
 
 
 def test_learned_weights_outside_the_optimizer_are_kept_on_purpose() -> None:

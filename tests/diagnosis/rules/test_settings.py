@@ -129,6 +129,53 @@ def test_whole_batch_optimisers_are_warned_of_only_where_adam_wins(kind: str, sk
     assert not judging.judge(whole).findings
 
 
+@pytest.mark.parametrize(
+    ("own", "adams", "severity"), [(13.0, 1.8, "warning"), (2.0, 1.8, "note"), (13.0, 13.0, "note")]
+)
+def test_signs_of_noise_that_raise_the_loss_are_told_for_it(own: float, adams: float, severity: str) -> None:
+    def replay(last: float) -> Replay:
+        return Replay(steps=300, planned=300, losses=(), score=0.3, chance=0.1, first_loss=2.3, last_loss=last)
+
+    observations = Observations(
+        optimizer=OptimizerFacts(kind="Rprop"), plan=Plan(batch_size=16, epochs=8, examples=4000)
+    )
+    observations.outcomes[batches.ADAM.name] = Outcome(
+        experiment=batches.ADAM, skills=(0.2, 0.22), better=False, gain=0.02, noise=0.02, baseline=replay(own),
+        changed=replay(adams),
+    )  # fmt: skip
+    found = [one for one in judging.judge(observations).findings if one.code == "wrong-optimizer-for-batch"]
+    assert [one.severity for one in found] == [severity]
+    assert ("instead of 13" in found[0].confirmed_by) is (severity == "warning")
+
+
+def test_a_penalty_is_not_blamed_for_an_output_that_does_not_fit_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No dropout wins by far as it is; beside the mended output it wins nothing."""
+    from netwright.diagnosis.experimenting import change, experiment
+    from netwright.diagnosis.rules import regularization
+
+    mend = change("output", "identity")
+    ill = Outcome(experiment=REPLAY, baseline=Replay(steps=9, losses=(), score=0.3, chance=0.1), reference=0.9)
+
+    def told_with(both: float, mends: tuple) -> list[str]:
+        monkeypatch.setattr(regularization, "mended", lambda observations: mends)
+        seen = facts_of(classes(adam(0.01), lambda: dropped(0.5)))
+        seen.outcomes |= {"replay": ill, "usual-settings": Outcome(experiment=REPLAY, failed="not asked")}
+        for changes, skill in (((), 0.2), ((mend,), 0.8)):
+            asked = regularization.NO_DROPOUT
+            after = 0.8 if not changes else both
+            name = experiment(*changes, *asked.changes).name
+            won = {"experiment": asked, "noise": 0.01, "better": True}
+            seen.outcomes[name] = Outcome(skills=(0.2, after), gain=after - 0.2, **won)
+            if changes:
+                alone = experiment(*changes).name
+                seen.outcomes[alone] = Outcome(skills=(0.2, skill), gain=skill - 0.2, **won)
+        return [one.code for one in regularization.over_regularized(seen) if hasattr(one, "code")]
+
+    assert told_with(0.8, ()) == ["over-regularized"]
+    assert told_with(0.8, (mend,)) == []
+    assert told_with(0.97, (mend,)) == ["over-regularized"]
+
+
 def test_inputs_of_a_wrong_scale_are_the_root_and_a_rate_says_so() -> None:
     """Inputs a hundred times too large make every rate too high: standardising repairs as much as a lower rate."""
     train, held_out = waves()

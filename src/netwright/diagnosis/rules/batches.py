@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from netwright.diagnosis.experimenting import answer, change, experiment, proof
+from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.rates import code_of, tried_rates
+from netwright.diagnosis.rules.rates import code_of, diverges, tried_rates
 from netwright.diagnosis.standing import LEAST_GAIN, reached, roots, standing, substantial
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
@@ -102,11 +102,19 @@ def whole_batch_optimizers(observations: Observations) -> Iterator[Finding | Exp
     if outcome is None:
         yield ADAM
         return
-    # Known by theory to be wrong: any gain beyond the noise that can be felt says that it is so here.
-    wins = bool(outcome.better and outcome.skills and outcome.skills[1] - outcome.skills[0] >= LEAST_GAIN)
+    # Known by theory to be wrong: a gain that can be felt, at two standard errors, says that it is so here; so does a
+    # loss that rises far above its start where Adam's does not.
+    gains = bool(outcome.gain and outcome.skills and outcome.gain > 2 * (outcome.noise or 0.0))
+    wins = gains and outcome.skills is not None and outcome.skills[1] - outcome.skills[0] >= LEAST_GAIN
+    own = replayed(observations) or outcome.baseline
+    calmed = outcome.changed is not None and diverges(observations, own) and not diverges(observations, outcome.changed)
+    said = proof(outcome)
+    if calmed and not said and own is not None and outcome.changed is not None:
+        last = "not finite" if own.last_loss is None else f"{own.last_loss:.3g}"
+        said = f"{outcome.experiment.question}: the loss ends at {outcome.changed.last_loss:.3g} instead of {last}"
     yield Finding(
         code="wrong-optimizer-for-batch",
-        severity="warning" if wins else "note",
+        severity="warning" if wins or calmed else "note",
         where="optimiser",
         evidence=(Evidence(what="share of the examples in a batch", value=plan.batch_size / plan.examples),),
         expected=f"batches of all {plan.examples} examples, or an optimiser for mini-batches",
@@ -114,6 +122,6 @@ def whole_batch_optimizers(observations: Observations) -> Iterator[Finding | Exp
         remedies=(
             Remedy(code="optimizer", text="Adam at 0.001", change={"train.optimizer": "adam", "train.lr": 0.001}),
         ),
-        confidence=0.95 if wins else 0.4,
-        confirmed_by=proof(outcome) if wins else "",
+        confidence=0.95 if wins or calmed else 0.4,
+        confirmed_by=said if wins or calmed else "",
     )

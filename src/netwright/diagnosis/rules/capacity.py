@@ -21,7 +21,7 @@ from netwright.diagnosis.standing import (
 from netwright.observations import Experiment, Observations
 from netwright.records import Evidence, Finding, Remedy
 
-WIDER = experiment(change("width", 4.0), worth=35.0, question="hidden layers four times as wide")
+WIDER = experiment(change("width", 4.0), worth=35.0, question="hidden layers four times as wide, of 16 units at least")
 SHORTER = experiment(change("depth", 3), worth=53.0, question="three of the layers of the same shape in a row")
 # Plain networks (no norm, no residuals) of fewer layers train at usual initialisations (He et al. 2015: 30 layers
 # diverge or stall under Xavier's, 22 learn slower; sigmoid stalls at 5, Glorot and Bengio 2010).
@@ -71,7 +71,7 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
             Evidence(what="skill on the training part", value=fits, expected=f"{reached(outcome):.2f}"),
         ),
         cause="too few units to represent what is to be learned",
-        remedies=(Remedy(code="width", text="hidden layers four times as wide"),),
+        remedies=(Remedy(code="width", text="hidden layers four times as wide, of 16 units at least"),),
         confidence=0.5 if because else 0.8,
         confirmed_by=proof(outcome),
         because_of=because,

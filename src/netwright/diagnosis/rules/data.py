@@ -360,8 +360,8 @@ def noise(observations: Observations) -> Iterator[Finding | Experiment]:
                 Evidence(what=f"the same with the targets moved by {found.moved} rows", value=found.moved_score),
             ),
             expected="targets that belong to their row",
-            cause=f"the targets lie {abs(found.moved)} row{'s' if abs(found.moved) > 1 else ''} "
-            f"{'before' if found.moved > 0 else 'behind'} their inputs: a line is missing in one of two files, or a header was read",
+            cause=f"the targets lie {plural(abs(found.moved), 'row')} {'before' if found.moved > 0 else 'behind'} "
+            "their inputs: a line is missing in one of two files, or a header was read as one",
             remedies=(Remedy(code="label-noise", text="read inputs and targets by the same rows"),), confidence=0.95,
         )  # fmt: skip
         return

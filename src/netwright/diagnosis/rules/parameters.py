@@ -28,7 +28,7 @@ def missing_from_optimizer(observations: Observations) -> Iterator[Finding | Exp
     Weights that look learned and are left out are fine-tuned around on purpose; so are those that somebody steps.
     """
     network, optimizer = observations.network, observations.optimizer
-    if network is None or optimizer is None:
+    if network is None or optimizer is None or "optimizer" in observations.unseen:  # whose steps nobody saw
         return
     unused = {
         start.name
@@ -260,9 +260,11 @@ def gradients_kept(observations: Observations) -> Iterator[Finding | Experiment]
     evidence = [Evidence(what="parameters that hold old gradients", value=values[-1], unit="share", expected="0")]
     if growth:
         evidence.append(Evidence(what="gathered gradient ÷ that of one step", value=growth[-1], expected="about 1"))
+    network = observations.network
+    held = network is None or any(layer.in_optimizer for layer in network.layers)
     yield Finding(
         code="gradients-not-zeroed",
-        severity="error",
+        severity="error" if held else "note",  # an optimiser of another network clears the gradients of that one
         where="training loop",
         evidence=tuple(evidence),
         expected="gradients are cleared after every step of the optimiser",
@@ -270,6 +272,7 @@ def gradients_kept(observations: Observations) -> Iterator[Finding | Experiment]
         remedies=(Remedy(code="clear-gradients", text="optimizer.zero_grad() before every backward()"),),
         confidence=0.97,
         confirmed_by=said,
+        because_of="" if held else "missing-from-optimizer",
     )
 
 

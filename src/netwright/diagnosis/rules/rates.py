@@ -57,7 +57,7 @@ def tried_rates(observations: Observations, at: Standing) -> Experiment | list[O
     """The rates that tell, in the order in which they are tried; an experiment where one is missing."""
     diverged = diverges(observations, replayed(observations))
     done: list[Outcome] = []
-    both = (LOWER, HIGHER) if _steps_too_long(observations) else (HIGHER, LOWER)
+    both = (LOWER, HIGHER) if steps_too_long(observations) else (HIGHER, LOWER)
     for direction in (LOWER,) if diverged else both:
         for asked in direction:
             outcome = answer(observations, asked)
@@ -100,7 +100,7 @@ def diverges(observations: Observations, replay: Replay | None) -> bool:
     return bool(known) and replay.last_loss > max(known) + ROSE * abs(max(known))
 
 
-def _steps_too_long(observations: Observations) -> bool:
+def steps_too_long(observations: Observations) -> bool:
     """The first steps replace the weights, or nearly all units of a layer have died since."""
     ratios = observations.series.get("update-ratio").finite[:20]
     dead = [observations.series.get("dead-units", layer) for layer in observations.series.layers("dead-units")]
@@ -285,7 +285,7 @@ def _among_several(observations: Observations) -> Iterator[Finding | Experiment]
         return
     ground, usual = answer(observations, kept), answer(observations, USUAL)
     assert ground is not None
-    high = diverges(observations, ground.changed) or _steps_too_long(observations)
+    high = diverges(observations, ground.changed) or steps_too_long(observations)
     for factor in (0.1, 0.01) if high else (10.0, 100.0):
         named = f"÷ {1 / factor:g}" if high else f"× {factor:g}"
         asked = experiment(
@@ -413,4 +413,4 @@ def oscillating(observations: Observations) -> Iterator[Finding | Experiment]:
         )
 
 
-__all__ = ["CODE_OF", "HIGHER", "LOWER", "code_of", "diverges", "rates", "tried_rates"]
+__all__ = ["CODE_OF", "HIGHER", "LOWER", "code_of", "diverges", "rates", "steps_too_long", "tried_rates"]

@@ -15,9 +15,10 @@ from netwright.diagnosis.experimenting import (
     replayed,
     skill,
 )  # fmt: skip
+from netwright.diagnosis.fitting import mended
 from netwright.diagnosis.registry import rule
-from netwright.diagnosis.rules.rates import code_of
-from netwright.diagnosis.standing import roots, standing, substantial, worth_a_finding
+from netwright.diagnosis.rules.rates import LOWER, code_of, steps_too_long
+from netwright.diagnosis.standing import as_good, beside, roots, standing, substantial, worth_a_finding
 from netwright.observations import Experiment, Observations, Outcome
 from netwright.records import Evidence, Finding, Remedy
 
@@ -86,14 +87,23 @@ def _without(
         return
     if at is None or not at.suspicious:
         return
-    outcome = answer(observations, asked)
-    if outcome is None:
-        yield asked
-        return
-    if not substantial(outcome):
+    others = mended(observations)  # faults of output and loss: without them, or what is left out makes up for them
+    both = experiment(*others, *asked.changes, worth=asked.worth, question=asked.question) if others else asked
+    alone = experiment(*others, worth=80.0) if others else None
+    # Steps that replace the weights are the nearer cause of weights that the decay cannot hold.
+    calmer = LOWER[0] if code == "weight-decay-too-high" and steps_too_long(observations) else None
+    for one in (both, alone, calmer):
+        if one is not None and answer(observations, one) is None:
+            yield one
+            return
+    outcome = answer(observations, both)
+    if outcome is not None and alone is not None:
+        outcome = beside(outcome, answer(observations, alone), asked.question)
+    if outcome is None or not substantial(outcome):
         return
     nearer = [other for other in roots(observations, outcome) if _clearly(other, outcome)]
-    because = code_of(nearer)
+    lower = answer(observations, calmer) if calmer is not None else None
+    because = code_of(nearer) or (code_of([lower]) if lower is not None and as_good(outcome, lower) else "")
     yield Finding(
         code=code,
         severity="note" if because else "warning",
