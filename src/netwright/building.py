@@ -22,7 +22,7 @@ from netwright.nn.depth import blocks
 from netwright.nn.layers.radial import Radial, place_all
 from netwright.nn.surgery import replay
 from netwright.nn.zoo import NETWORKS
-from netwright.nn.zoo.sequence import UNROLL
+from netwright.nn.zoo.sequence import CELLS, READS, UNROLL
 from netwright.objectives import choosing
 from netwright.objectives.own import OwnObjective
 from netwright.optim import constraints, initializing, optimizers, schedules
@@ -32,6 +32,7 @@ from netwright.recipe.schema import Recipe
 from netwright.records import NetworkFile
 
 EVALUATION_BATCH = 256
+SEQUENTIAL = (*CELLS, "transformer")
 
 Material = Examples | BatchSource
 Loss = Callable[..., torch.Tensor]
@@ -61,6 +62,7 @@ def network_file(recipe: Recipe, material: Material) -> NetworkFile:
             "network.arguments.vocabulary", f"{asked} ids, of values that are none", "texts, or whole numbers",
             "--network mlp",
         )  # fmt: skip
+    _require_one_answer(recipe, material)
     return keeping.describe(
         recipe.network.name, input_shape(material.preprocess[0]), material.outputs or 0, width=recipe.network.width,
         depth=recipe.network.depth, dropout=recipe.network.dropout,
@@ -78,6 +80,17 @@ def _of_text(name: str, material: Material) -> dict[str, Any]:
         raise RecipeError("network.name", f"{name!r} for text", ", ".join(fitting), f"--set network.name={fitting[0]}")
     of_all = {"padded": True, "read": "mean"}  # the last state of a long text has learned nothing for epochs
     return {"vocabulary": len(text.vocabulary)} | (of_all if text.length else {"read": "every"})
+
+
+def _require_one_answer(recipe: Recipe, material: Material) -> None:
+    """An answer at every position is asked for where a running text is learned, and nowhere else."""
+    text: TextInput | None = getattr(material, "text", None)
+    runs_on = text is not None and not text.length
+    if recipe.network.name in SEQUENTIAL and recipe.network.arguments.get("read") == "every" and not runs_on:
+        raise RecipeError(
+            "network.arguments.read", "every, an answer at each position, where examples have one",
+            ", ".join(read for read in READS if read != "every"), "--set network.arguments.read=mean",
+        )  # fmt: skip
 
 
 def _of_forecast(recipe: Recipe, material: Material) -> dict[str, Any]:

@@ -197,7 +197,7 @@ def _of_snapshots(run: Run, wanted: int | bool, trust: bool) -> list[Member]:
     if not kept:
         raise UsageError(
             "--snapshots", f"{run.directory}, a run without any", "one that kept some",
-            f"netwright train {run.directory / 'recipe.yaml'} --set train.snapshots=5",
+            f"netwright train {run.directory / 'request.yaml'} --set train.snapshots=5",
         )  # fmt: skip
     count = len(kept) if wanted is True else int(wanted)
     if not 2 <= count <= len(kept):

@@ -436,12 +436,7 @@ class Predictor:
     def _table(self, source: Path | IO[Any], record: TablePreprocess, before: str = "") -> Iterator[_Piece]:
         """The rows of a table; ``before``: what stands before a row's name."""
         cells, places = tables.rows(source, record, missing=self._missing, header=self._header)
-        for number, column in enumerate(record.columns):
-            unseen = np.flatnonzero(cells[:, number] < 0)
-            if column.kind == "category" and len(unseen):
-                where = f"{'the first: ' * (len(unseen) > 1)}{before}{places[unseen[0]]}"
-                what = f"{plural(len(unseen), 'row')} with a category that training has not ({where})"
-                self.notes.append(f"column {column.name!r}: {what}, which counts as none of the known ones")
+        self.notes += tables.unseen(record, cells, lambda row: f"{before}{places[row]}")
         yield _Piece((cells,), [f"{before}{place}" for place in places])
 
     def _content(self, content: bytes, record: Preprocess, name: str) -> Iterator[_Piece]:

@@ -379,6 +379,15 @@ def test_json_is_named(tmp_path, content):
             detect(tmp_path / "found.json")
 
 
+def test_a_damaged_zip_archive_and_one_whose_paths_lead_out_are_called_so(tmp_path):
+    (tmp_path / "cut.zip").write_bytes(zipped(FOLDER)[:-30])
+    with pytest.raises(DataError, match="damaged or truncated zip"):
+        detect(tmp_path / "cut.zip")
+    (tmp_path / "slip.zip").write_bytes(zipped({f"../{name}": content for name, content in FOLDER.items()}))
+    with pytest.raises(DataError, match="whose path leads out of the archive"):
+        detect(tmp_path / "slip.zip")
+
+
 def test_a_play_that_begins_with_a_bracket_is_a_text(tmp_path):
     (tmp_path / "play").write_bytes(b"[Enter the ghost]\nI am thy father's spirit, doomed to walk the night.\n" * 30)
     assert detect(tmp_path / "play") == "text"

@@ -249,6 +249,15 @@ def test_one_input_column_needs_no_delimiter(tmp_path: Path) -> None:
     assert rows(io.StringIO("5\n6\n"), record)[0].tolist() == [[5], [6]]
 
 
+def test_categories_that_training_has_not_are_noted_of_a_part_with_their_first_row(tmp_path: Path) -> None:
+    train = read(Data(), file(tmp_path, SMALL))
+    other = read(Data(), file(tmp_path, SMALL.replace("Self", "Alien"), "other.csv"), train)
+    (note,) = other.skipped
+    assert "other.csv: column 'work': 1 row with a category that training has not (line " in note
+    assert raw(other)[:, 1].tolist().count(-1) == 1
+    assert read(Data(), file(tmp_path, SMALL, "same.csv"), train).skipped == ()
+
+
 # ------------------------------------------------------------------------------------------------ faults
 
 
@@ -256,6 +265,7 @@ def test_one_input_column_needs_no_delimiter(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "an empty file"),
+        ('a,y\n"1,u\n' + "2,v\n" * 30, "line 32: got 1 cell.*open quote"),
         ("a,b\n", "no rows"),
         ("a,b,a\n1,2,3\n", "the name 'a' for the columns 1, 3"),
         ("a,b,c\n1,2,3\n4,5\n6,7,8\n", "line 3: got 2 cells, expected 3"),

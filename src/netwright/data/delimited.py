@@ -316,9 +316,10 @@ def _divided_by_rows(
     for number, row in enumerate(rows):
         if len(row) != width:
             line = next(islice(line_numbers(source, layout), before + number, None))
+            goes_on = any("\n" in cell or "\r" in cell for cell in row)
             raise DataError(
                 f"{source.name}: line {line}", plural(len(row), "cell"), f"{width} as in the other lines",
-                "quotes around a cell that holds the delimiter",
+                "a look for an open quote before it" if goes_on else "quotes around a cell that holds the delimiter",
             )  # fmt: skip
     return list(zip(*rows))
 

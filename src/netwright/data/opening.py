@@ -277,8 +277,10 @@ def _file_kind(path: Path) -> str | None:
         return "sound"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        return "array" if any(name.endswith(".npy") for name in names) else _tree_kind(names)
+            arrays = any(name.endswith(".npy") for name in archive.namelist())
+        return "array" if arrays else _tree_kind(entry.name for entry in archives.entries(path) if not entry.directory)
+    if start.startswith(b"PK\x03\x04"):
+        raise DataError(str(path), "a damaged or truncated zip archive", "a whole one", "download it again")
     if idx.is_idx(path):
         return "idx"
     if archives.is_archive(path):

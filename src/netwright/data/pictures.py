@@ -89,7 +89,9 @@ def parse_size(size: str | int) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
     if not match or int(match[1]) == 0 or int(match[2] or 1) == 0:
-        raise RecipeError("data.size", repr(size), "auto, 32 or 32x48 (height x width)", "--set data.size=32")
+        raise RecipeError(
+            "data.size", repr(size), "auto, 32 or 32x48 (height x width), of 99999 at most", "--set data.size=32"
+        )
     return int(match[1]), int(match[2] or match[1])
 
 

@@ -268,7 +268,10 @@ def parse(content: bytes, where: str, seconds: float = math.inf) -> Sound:
         chunk, size = content[position : position + 4], int.from_bytes(content[position + 4 : position + 8], "little")
         start = position + 8
         if chunk == b"fmt ":
-            if size < 16 or start + size > len(content):
+            if start + size > len(content):
+                got = f"a truncated file: {len(content)} bytes"
+                raise DataError(where, got, f"{start + size} for its format alone", "download it again")
+            if size < 16:
                 raise DataError(where, f"a format of {size} bytes", "at least 16", "record or convert it again")
             tag, channels = (int.from_bytes(content[start + i : start + i + 2], "little") for i in (0, 2))
             rate = int.from_bytes(content[start + 4 : start + 8], "little")

@@ -15,7 +15,7 @@ single value, and an unnamed first column that only counts the rows. ``data.type
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -73,7 +73,7 @@ def read(options: Data, path: Path, like: Examples | None = None) -> Examples:
     cells, lacking = _cells_like(table, record)
     _stop_at_missing(table, lacking, options.missing)
     chosen = [table.column(name) for name in like.targets]
-    notes: list[str] = []
+    notes = [f"{table.name}: {note}" for note in unseen(record, cells, table.place)]
     targets, _ = _targets(table, like.targets, chosen, like.task, like, notes)
     return dataclasses.replace(like, parts={"train": Part((cells,), targets)}, skipped=tuple(notes))
 
@@ -94,6 +94,18 @@ def rows(
     cells, lacking = _cells_like(table, preprocess)
     _stop_at_missing(table, lacking, missing)
     return cells, table.places()
+
+
+def unseen(record: TablePreprocess, cells: npt.NDArray[np.float32], place: Callable[[int], str]) -> list[str]:
+    """What to say of rows (N, columns) with categories that training has not; ``place``: how a row is called."""
+    notes = []
+    for number, column in enumerate(record.columns):
+        rows = np.flatnonzero(cells[:, number] < 0)
+        if column.kind == "category" and len(rows):
+            first = f"{'the first: ' * (len(rows) > 1)}{place(int(rows[0]))}"
+            what = f"{plural(len(rows), 'row')} with a category that training has not ({first})"
+            notes.append(f"column {column.name!r}: {what}, which counts as none of the known ones")
+    return notes
 
 
 def _training(options: Data, path: Path) -> Examples:

@@ -207,7 +207,7 @@ def _upgraded(nested: dict[str, Any], where: str) -> dict[str, Any]:
     version = nested.get("version", VERSION)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1 or version > VERSION:
         raise RecipeError(
-            f"{where}: version", repr(version), f"1 to {VERSION}",
+            f"{where}: version", repr(version), f"1 to {VERSION}" if VERSION > 1 else "1",
             "a newer netwright" if isinstance(version, int) and version > VERSION else f"version: {VERSION}",
         )  # fmt: skip
     while version < VERSION:
