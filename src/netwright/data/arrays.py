@@ -171,8 +171,8 @@ def _by_role(names: list[str], where: str, suffix: str) -> tuple[dict[str, tuple
             chosen[part] = (inputs, targets)
         elif inputs or targets:
             raise DataError(
-                where, f"{inputs or targets} without its {'targets' if inputs else 'inputs'}",
-                f"x and y for the {part} part, of {', '.join(names)}", "y beside x, y_train beside x_train",
+                where, f"{inputs or targets} without its {'targets' if inputs else 'inputs'}, in {', '.join(names)}",
+                f"x and y for the {part} part", "y beside x, y_train beside x_train",
             )  # fmt: skip
     if not chosen:
         raise DataError(where, f"the names {', '.join(names) or '(none)'}", "x and y, or x_train and y_train")
