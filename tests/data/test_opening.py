@@ -388,8 +388,9 @@ def test_a_damaged_zip_archive_and_one_whose_paths_lead_out_are_called_so(tmp_pa
         detect(tmp_path / "slip.zip")
 
 
-def test_a_play_that_begins_with_a_bracket_is_a_text(tmp_path):
-    (tmp_path / "play").write_bytes(b"[Enter the ghost]\nI am thy father's spirit, doomed to walk the night.\n" * 30)
+@pytest.mark.parametrize("start", [b"[Enter the ghost]", b"[[Elsinore]] is a castle", b"{Exit}"])
+def test_a_text_that_begins_with_a_bracket_is_a_text(tmp_path, start):
+    (tmp_path / "play").write_bytes((start + b"\nI am thy father's spirit, doomed to walk the night.\n") * 30)
     assert detect(tmp_path / "play") == "text"
 
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BUILT_IN = ("digits",)
 TABLES = (".csv", ".tsv")  # however few of their rows are whole, they are no running texts
-JSON = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*[\[{])")
+JSON = re.compile(rb"\s*(?:\{\s*[\"}]|\[\s*(?:\{|\[\s*[\[\"\d-]))")
 DEFAULT_VALIDATION = 0.1  # of the training part, where the source has no validation part of its own
 DIGITS_TEST = 0.2  # of the built-in digits, which have no test part and are too few to do without one
 PEEK_BYTES = 4096

@@ -67,7 +67,8 @@ def _table(one: TablePreprocess, other: TablePreprocess) -> Affine:
 def _column(column: object) -> str:
     name, kind = getattr(column, "name", ""), getattr(column, "kind", "")
     categories = getattr(column, "categories", ())
-    return f"{name!r} ({kind}{f' of {len(categories)} values' if categories else ''})"
+    many = f" of {plural(len(categories), 'value')}" if categories else ""
+    return f"{name!r} ({kind}{many})"
 
 
 def _kind(record: Preprocess) -> str:

@@ -24,7 +24,8 @@ def headline(found: LabelCheck) -> str:
     wrong, total = len(found.suspects), formatting.count(sum(found.judged.values()))
     if not wrong:
         return f"None of {total} labels contradicts what was predicted"
-    return f"{formatting.count(wrong)} of {total} labels contradict what was predicted"
+    verb = "contradicts" if wrong == 1 else "contradict"
+    return f"{formatting.count(wrong)} of {total} labels {verb} what was predicted"
 
 
 def estimate(found: LabelCheck) -> str:

@@ -168,7 +168,8 @@ def classes(contents: Contents) -> Section | None:
         for value, row, column in pairs[:CONFUSIONS_NAMED]
     ]
     wrong = confusion.total - confusion.right
-    of = f"{formatting.count(wrong)} of {formatting.count(confusion.total)} {split} examples are wrong"
+    of = f"{formatting.count(wrong)} of {formatting.count(confusion.total)} {split} examples"
+    of += " is wrong" if wrong == 1 else " are wrong"
     lead = [f"{of}." if wrong else f"None of the {formatting.count(confusion.total)} {split} examples is wrong."]
     listed = _class_rows(confusion, names)
     known = [row for row in listed if row["total"]]
