@@ -355,6 +355,18 @@ def _other_question(known: Facts) -> list[Misfit]:
                 (change("loss", "binary-cross-entropy"),),
             )
         ]  # fmt: skip
+    targets = data.targets
+    below = targets is not None and targets.minimum is not None and targets.minimum < min(loss.negative, 0.0)
+    if data.task == "regression" and loss.form in ("sigmoid", "binary-cross-entropy") and below:
+        assert targets is not None
+        return [
+            Misfit(
+                "loss-mismatch", "the loss asks yes or no, and is given numbers to be met", "squared error",
+                (Evidence(what="smallest target", value=targets.minimum, expected="0 or above"),
+                 Evidence(what="largest target", value=targets.maximum, expected="1 or below")),
+                "squared error as the loss", (change("loss", "squared"),),
+            )
+        ]  # fmt: skip
     classes = len(data.class_counts)
     numbers = data.task == "classification" and data.label_form in ("index", "column") and not data.label_names
     if numbers and loss.expects == "values" and not loss.by_index and known.units == known.columns == 1 and classes > 2:

@@ -119,6 +119,8 @@ def test_numbers_of_units() -> None:
     assert found(1, nn.BCEWithLogitsLoss(), 2 * BINARY - 1) == {"label-out-of-range"}
     assert found(4, nn.MSELoss(), NUMBERS) == {"output-size-mismatch"}
     assert found(3, nn.MSELoss(), CLASSES[:, None].float()) == {"loss-mismatch"}
+    assert found(1, nn.BCEWithLogitsLoss(), NUMBERS) == {"loss-mismatch", "label-out-of-range"}
+    assert found(1, nn.BCEWithLogitsLoss(), NUMBERS.sigmoid()) == set()  # shares are answers to yes or no
 
 
 def test_answers_of_another_kind() -> None:

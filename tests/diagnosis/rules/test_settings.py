@@ -201,6 +201,32 @@ def test_wild_weights_are_the_root_and_the_rate_is_a_note() -> None:
     assert "learning-rate-too-low" not in found
 
 
+@pytest.mark.parametrize(("together", "told"), [(0.95, {"learning-rate-too-low", "too-small"}), (0.3, set())])
+def test_a_rate_and_a_width_that_hide_each_other_are_both_named(together: float, told: set) -> None:
+    """Neither alone comes far; both together do. Where they do not either, neither is named."""
+    seen = facts_of(classes(sgd(1e-3), lambda: mlp(2, 3, width=3)))
+    own = Replay(steps=400, planned=400, losses=(1.1,) * 8, score=0.3, chance=0.33, train_score=0.3, first_loss=1.1,
+                 last_loss=1.1)  # fmt: skip
+    flat = own.__class__(**{name: getattr(own, name) for name in own.__struct_fields__})
+
+    def outcome(after: float, asked: object = REPLAY) -> Outcome:
+        return Outcome(experiment=asked, baseline=own, changed=flat, skills=(0.0, after), gain=after, noise=0.02,
+                       better=after > 0.06)  # type: ignore[arg-type]  # fmt: skip
+
+    seen.outcomes["replay"] = Outcome(experiment=REPLAY, baseline=own, changed=own, reference=1.0, skills=(0.0, 0.0))
+    fine = rates.HIGHER[-1]
+    for asked in (*rates.HIGHER[:-1], *rates.LOWER, capacity.WIDER):
+        seen.outcomes[asked.name] = outcome(0.0, asked)
+    seen.outcomes[fine.name] = outcome(0.25, fine)
+    seen.outcomes[rates.beside_width(outcome(0.25, fine)).name] = outcome(together)
+    for name in ("usual-settings", "initialization=auto", length.longer(400).name, batches.ADAM.name):
+        seen.outcomes[name] = outcome(0.0)
+    found = {one.code: one for one in judging.judge(seen).findings if one.severity != "note"}
+    assert set(found) & {"learning-rate-too-low", "too-small"} == told
+    if told:
+        assert "→" in found["too-small"].confirmed_by
+
+
 def test_a_copy_that_had_to_be_cut_says_nothing_of_the_length() -> None:
     """Four times as many steps win over every beginning of a training, and over this one by far."""
     for steps, expected in ((400, {"too-few-epochs"}), (40, set())):

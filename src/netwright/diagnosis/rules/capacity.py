@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from netwright.diagnosis.experimenting import answer, change, experiment, proof, replayed, skill
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules.parameters import without_gradient
-from netwright.diagnosis.rules.rates import code_of, tried_rates
+from netwright.diagnosis.rules.rates import WIDER, beside_width, code_of, tried_rates
 from netwright.diagnosis.standing import (
     EXPLAINS,
     Standing,
+    beside,
     explaining,
     reached,
     roots,
@@ -21,7 +22,6 @@ from netwright.diagnosis.standing import (
 from netwright.observations import Experiment, Observations
 from netwright.records import Evidence, Finding, Remedy
 
-WIDER = experiment(change("width", 4.0), worth=35.0, question="hidden layers four times as wide, of 16 units at least")
 SHORTER = experiment(change("depth", 3), worth=53.0, question="three of the layers of the same shape in a row")
 # Plain networks (no norm, no residuals) of fewer layers train at usual initialisations (He et al. 2015: 30 layers
 # diverge or stall under Xavier's, 22 learn slower; sigmoid stalls at 5, Glorot and Bengio 2010).
@@ -55,6 +55,13 @@ def too_small(observations: Observations) -> Iterator[Finding | Experiment]:
     if outcome is None:
         yield WIDER
         return
+    rate = max(rates, key=reached, default=None)
+    if not substantial(outcome) and rate is not None and substantial(rate):  # each hides what the other would win
+        both = answer(observations, beside_width(rate))
+        if both is None:
+            yield beside_width(rate)
+            return
+        outcome = beside(both, rate, beside_width(rate).question) or outcome
     if not substantial(outcome):
         return
     # Wider networks also learn faster: a repair of the rate or at the root that comes as far explains more.

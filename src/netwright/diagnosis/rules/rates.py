@@ -159,13 +159,24 @@ def rates(observations: Observations) -> Iterator[Finding | Experiment]:
     of_scale = [o for o in nearer if o.experiment.changes[0].kind in ("standardize-inputs", "standardize-targets")]
     weights = answer(observations, NEW_WEIGHTS)
     known = weights is None or not weights.failed or not weights.failed.endswith(OVER)
-    enough = reached(best) - at.skill >= EXPLAINS * (possible(observations, at) - at.skill)
+    both = answer(observations, beside_width(best))  # where units are lacking too, neither alone repairs
+    most = max(reached(best), reached(both) if substantial(both) else 0.0)
+    enough = most - at.skill >= EXPLAINS * (possible(observations, at) - at.skill)
     # A scale that mends it makes the same rate too high: its steps go with the scale's square.
     follows = bool(of_scale) and factor < 1
     blamed = known and (enough or follows or _calms(observations, best)) and len(of_scale) == len(nearer)
     if factor > 1 and extreme_inputs(observations):
         blamed = False  # so low because of what goes in: another one is right for inputs that are scaled
     yield _finding(observations, best, factor, nearer, blamed=blamed)
+
+
+WIDER = experiment(change("width", 4.0), worth=35.0, question="hidden layers four times as wide, of 16 units at least")
+
+
+def beside_width(rate: Outcome) -> Experiment:
+    """Wider layers at a rate that was tried."""
+    asked = rate.experiment
+    return experiment(*asked.changes, *WIDER.changes, worth=34.5, question=f"{WIDER.question}, at {asked.question}")
 
 
 def _calmer(observations: Observations) -> str:
@@ -413,4 +424,7 @@ def oscillating(observations: Observations) -> Iterator[Finding | Experiment]:
         )
 
 
-__all__ = ["CODE_OF", "HIGHER", "LOWER", "code_of", "diverges", "rates", "steps_too_long", "tried_rates"]
+__all__ = [
+    "CODE_OF", "HIGHER", "LOWER", "WIDER", "beside_width", "code_of", "diverges", "rates", "steps_too_long",
+    "tried_rates",
+]  # fmt: skip
