@@ -107,6 +107,16 @@ def test_a_loss_with_its_sign_turned_is_the_same_one_reversed(name: str, turned:
     assert (found.expects, found.form, found.reversed) == (expects, form, turned)
 
 
+@settings(max_examples=30, deadline=None)
+@given(weights=st.lists(st.floats(0.05, 20), min_size=CLASSES, max_size=CLASSES), logits=st.booleans())
+def test_the_weights_of_classes_are_read_from_what_they_do(weights: list[float], logits: bool) -> None:
+    wanted = torch.tensor(weights)
+    found = describe((nn.CrossEntropyLoss if logits else nn.NLLLoss)(weight=wanted), INDEX, (20, CLASSES)).class_weights
+    assert found == pytest.approx((wanted / wanted.sum()).tolist(), abs=2e-3)
+    two = describe(nn.BCEWithLogitsLoss(pos_weight=wanted[:1]), COLUMN, COLUMN.shape).class_weights
+    assert two[1] / two[0] == pytest.approx(weights[0], rel=0.02)
+
+
 def test_each_wrapped_reduction_is_told(  # the sampled laws above must not leave one out
 ) -> None:
     for make, *_ in (*INDEXED.values(), *ELEMENTWISE.values()):

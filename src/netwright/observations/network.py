@@ -53,7 +53,9 @@ class LossFacts(Record, frozen=True, kw_only=True):
     ``expects``: what the outputs should be: logits, log-probabilities, probabilities or plain values. ``form``: how it
     behaves: a softmax or sigmoid inside, log-likelihood (affine in its outputs), cross-entropy of probabilities, …
     ``by_index``: targets are class numbers. ``negative``: what a loss with a sigmoid inside calls a negative example, 0
-    or −1. ``task``: what is learned, from loss, targets and outputs together.
+    or −1. ``task``: what is learned, from loss, targets and outputs together. ``reversed``: it is lower the further
+    the outputs are from the targets: a score to be high, or a minus that is missing. ``class_weights``: what an example
+    of each class counts, shares of 1; () where it was not told.
     """
 
     name: str
@@ -67,6 +69,7 @@ class LossFacts(Record, frozen=True, kw_only=True):
     by_index: bool = False
     negative: float = 0.0
     reversed: bool = False
+    class_weights: tuple[float, ...] = ()
 
 
 class OptimizerFacts(Record, frozen=True, kw_only=True):

@@ -115,7 +115,7 @@ def describe(
             name=name, expects=_EXPECTS[form], form=form, reduction=_reduction(own, trial),
             task=_task(form, data_task, output_shape), by_index=trial.indices is not None,
             negative=-1.0 if form == "sigmoid" and not _falls(own, trial, 0.0) else 0.0,
-            reversed=turned or _rewards_errors(own, form, trial),
+            reversed=turned or _rewards_errors(own, form, trial), class_weights=_class_weights(own, form, trial),
         )  # fmt: skip
 
 
@@ -207,6 +207,35 @@ def _rewards_errors(loss: Loss, form: Form, trial: Trial) -> bool:
 
     right, wrong = naming(classes), naming((classes + 1) % trial.columns)
     return right is not None and wrong is not None and right > wrong + EXACT * max(abs(right), abs(wrong))
+
+
+SURE = 15.0  # a score at which nothing is left to lose
+MOST_WEIGHED = 256  # classes: one call of the loss for each
+_OUTPUT: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda rows: rows, "log-likelihood": lambda rows: rows.log_softmax(1), "sigmoid": lambda rows: rows,
+    "cross-entropy": lambda rows: rows.softmax(1), "binary-cross-entropy": torch.sigmoid,
+}  # fmt: skip
+
+
+def _class_weights(loss: Loss, form: Form, trial: Trial) -> tuple[float, ...]:
+    """What each class counts, as a share of all; () where it is not told. One example of every class: all are right
+    beyond doubt, and one is undecided; what the loss then has is this one's."""
+    two = trial.columns == 1 and trial.indices is None and form in ("sigmoid", "binary-cross-entropy")
+    several = 2 <= trial.columns <= MOST_WEIGHED and form in ("softmax", "log-likelihood", "cross-entropy")
+    if not two and not several:
+        return ()
+    if two:
+        low = -1.0 if form == "sigmoid" and not _falls(loss, trial, 0.0) else 0.0
+        targets, right = torch.tensor([[low], [1.0]]), torch.tensor([[-SURE], [SURE]])
+    else:
+        targets, right = trial.targets(trial.columns), SURE * torch.eye(trial.columns)
+    found = []
+    for number in range(len(right)):
+        rows = right.clone()
+        rows[number] = 0.0
+        found.append(trial.call(loss, _OUTPUT[form](rows), targets))
+    known = [value for value in found if value is not None and value > 0]
+    return tuple(value / sum(known) for value in known) if len(known) == len(found) else ()
 
 
 def _form(loss: Loss, trial: Trial) -> Form:

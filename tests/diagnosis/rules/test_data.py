@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netwright.data.auditing import audit
 from netwright.diagnosing import rejudge
-from netwright.observations import Observations, Plan
+from netwright.observations import LossFacts, Observations, Plan
 from netwright.observations.data import Locality
 from netwright.records import EpochRow
 
@@ -112,6 +112,21 @@ def test_an_imbalance_that_is_the_same_everywhere_is_a_note_unless_the_rare_clas
     assert judged(*parts, scores=(0.96, 0.98, 0.99))["class-imbalance"] == "note"
     assert judged(*parts, scores=(majority,) * 3)["class-imbalance"] == "warning"
     assert "class-imbalance" not in judged(*table(rows=600, classes=2), scores=(0.5,) * 3)
+
+
+def test_weights_of_the_loss_make_up_for_rare_classes() -> None:
+    x, y = table(rows=3000, classes=2)
+    kept = (y == 0) | (np.random.default_rng(1).random(3000) < 0.05)
+    kept[:600] = False
+    audited = audit(x[kept], y[kept], x[:600], y[:600])
+    ratio = (y[kept] == 0).sum() / (y[kept] == 1).sum()
+
+    def severity(weight: float) -> str:
+        shares = (1 / (1 + weight), weight / (1 + weight))
+        seen = Observations(data=audited, loss=LossFacts(name="weighed", class_weights=shares))
+        return next(one.severity for one in rejudge(seen).findings if one.code == "class-imbalance")
+
+    assert [severity(weight) for weight in (1.0, ratio, ratio**2)] == ["warning", "note", "warning"]
 
 
 def test_copies_between_the_parts() -> None:

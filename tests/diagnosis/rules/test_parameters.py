@@ -161,6 +161,21 @@ def test_steps_up_the_loss(loss: object, sign: float, optimizer: object, fault: 
     assert ("loss-maximized" in told(training.diagnosis())) is fault
 
 
+@pytest.mark.parametrize(("norm", "fault"), [(1e-3, True), (0.5, False), (None, False)])
+def test_gradients_that_are_all_clipped_to_nothing(norm: float | None, fault: bool) -> None:
+    def clipped(network: nn.Module) -> torch.optim.Optimizer:
+        optimizer = torch.optim.SGD(network.parameters(), 0.2)
+        if norm is not None:
+            own = list(network.parameters())
+            optimizer.register_step_pre_hook(lambda *_: nn.utils.clip_grad_norm_(own, norm) and None)
+        return optimizer
+
+    found = told(Training(mlp(), optimizer=clipped, epochs=10, families=("parameters",)).diagnosis())
+    assert ("learning-rate-too-low" in found) is fault
+    if fault:
+        assert found["learning-rate-too-low"].evidence[0].value == pytest.approx(norm, rel=1e-3)
+
+
 # ------------------------------------------------------------------------------------------------ facts alone
 
 

@@ -25,6 +25,7 @@ MOST_APART = 0.9  # Kolmogorov–Smirnov distance of a single feature that has h
 # Classes: an imbalance ratio above 9 is called high in the literature (Fernández et al. 2018, 5.2). It is said aloud
 # where validation asks for the rare classes five times as often as training shows them, or where they are not learned.
 IMBALANCE, OTHER_PRIOR, SURE_PRIOR = 9.0, 5.0, 4.0
+WEIGHED = 4.0  # largest class ÷ smallest, examples times weights: as balanced as usual data are
 
 # Values whose mean is so many deviations from 0: from the first on, always saying it is right to a tenth of a percent;
 # from the second on, float32 keeps less than three digits of how they differ.
@@ -196,14 +197,17 @@ def imbalance(observations: Observations) -> Iterator[Finding | Experiment]:
         Evidence(what=f"examples of class {rare}", value=counts[rare]),
         Evidence(what="share of the largest class", value=majority),
     ]
-    if starved:
+    weighed = _weighed(observations, counts)
+    if weighed:
+        cause = "the loss counts rare classes for as much more"
+    elif starved:
         cause = f"classes {', '.join(map(str, starved))} are much rarer in training than in validation"
     elif stuck and ratio > IMBALANCE:
         cause = "the network does no better than always naming the largest class"
     else:
         cause = "an accuracy says little of the rare classes"
     yield Finding(
-        code="class-imbalance", severity="warning" if starved or (stuck and ratio > IMBALANCE) else "note",
+        code="class-imbalance", severity="warning" if not weighed and (starved or (stuck and ratio > IMBALANCE)) else "note",
         where="training targets", evidence=tuple(seen), expected="classes as frequent as they will be asked for",
         cause=cause, confidence=0.9 if starved else 0.6,
         remedies=(
@@ -217,6 +221,15 @@ def imbalance(observations: Observations) -> Iterator[Finding | Experiment]:
             Remedy(code="class-imbalance", text="a metric that counts every class alike"),
         ),
     )  # fmt: skip
+
+
+def _weighed(observations: Observations, counts: tuple[int, ...]) -> bool:
+    """Whether the weights of the loss make up for the classes' frequencies."""
+    weights = observations.loss.class_weights if observations.loss is not None else ()
+    if len(weights) != len(counts):
+        return False
+    shares = [count * weight for count, weight in zip(counts, weights, strict=True) if count]
+    return bool(shares) and max(shares) <= WEIGHED * min(shares)
 
 
 def _starved(counts: tuple[int, ...], asked: tuple[int, ...]) -> list[int]:

@@ -334,6 +334,45 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
     )
 
 
+# All gradients of the run have one norm: they are shortened to it, every one. 1e-3: what the sample of entries and
+# rounding leave open; unclipped norms of batches differ by more (by 1 / √examples at least).
+ONE_NORM, CLIPPED_STEPS = 1e-3, 10
+SHORT_STEP = 1e-4  # step ÷ weights, a tenth of the usual: after a thousand of them they have moved by a tenth
+
+
+@rule("learning-rate-too-low")
+def clipped_to_nothing(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Every gradient is cut down to one small norm, and the plain loop, which cuts none, gets further."""
+    norms = observations.series.get("gradient-norm").finite
+    steps = observations.series.get("update-ratio").finite
+    if len(norms) < CLIPPED_STEPS or not steps or statistics.median(steps) > SHORT_STEP:
+        return
+    norm = statistics.median(norms)
+    if norm <= 0 or max(abs(value - norm) for value in norms) > ONE_NORM * norm:
+        return
+    if answer(observations, REPLAY) is None:
+        yield REPLAY
+        return
+    gap = loop_gap(observations)
+    if gap is None or not gap.loses_progress:
+        return
+    yield Finding(
+        code="learning-rate-too-low",
+        severity="warning",
+        where="training loop",
+        evidence=(
+            Evidence(what="norm of every gradient", value=norm, unit="gradient", expected="different ones"),
+            Evidence(what="step ÷ norm of the weights, median", value=statistics.median(steps), expected="about 0.001"),
+        ),
+        expected="clipping that meets a few gradients, not all",
+        cause="every gradient is clipped to this norm: the steps are too short for the planned training",
+        remedies=(Remedy(code="clip", text="clip at a norm that most gradients do not reach (1), or not at all"),),
+        confidence=0.95,
+        confirmed_by="without clipping the same training takes off "
+        f"{1 / max(gap.progress or 0.0, 0.01):.1f} times as much loss",
+    )
+
+
 # ------------------------------------------------------------------------------------------------ helpers
 
 
