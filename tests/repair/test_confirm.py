@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -9,7 +10,8 @@ from netwright.diagnosis.experimenting import REPLAY, change, experiment, loop_g
 from netwright.observations import Experiment, Observations, Outcome, Plan
 from netwright.observations.experiments import Replay
 from netwright.records import EpochRow, Measurement
-from netwright.repair.confirm import BEYOND, Laboratory, judge_and_confirm
+from netwright.repair.confirm import BEYOND, RISES, Laboratory, judge_and_confirm
+from netwright.repair.replaying import Copy
 from small_trainings import mlp, spirals, training, waves
 
 cross_entropy = nn.CrossEntropyLoss()
@@ -27,6 +29,21 @@ def test_a_planted_fault_wins_and_its_proof_has_the_numbers() -> None:
     assert outcome.gain > BEYOND * outcome.noise > 0
     assert outcome.skills[1] > outcome.skills[0] + 0.3
     assert f"{outcome.baseline.score:.3f} → {outcome.changed.score:.3f}" in proof(outcome)
+
+
+@pytest.mark.parametrize("peak", [1.5, 60.0])
+def test_copies_follow_a_rate_that_rises(peak: float) -> None:
+    """A warm-up from next to nothing: a copy at the first rate learns nothing, and the training does."""
+    followed, plain = laboratory(), laboratory()
+    followed.follow([(0, 1e-3), (20, 1e-3 * peak), (400, 1e-3 * peak)])
+    there, alone = (one.baseline(0, 30.0) for one in (followed, plain))
+    if peak > RISES:
+        assert there.last_loss < 0.9 * alone.last_loss
+        half = Copy(followed.replica, 0, there.steps // 2)  # a copy that is cut goes the same way as far as it gets
+        half.advance()
+        assert half.replay().losses[0] == pytest.approx(there.losses[0], rel=0.2)
+    else:
+        assert there.losses == alone.losses
 
 
 def test_the_opposite_change_is_worse_and_not_better() -> None:

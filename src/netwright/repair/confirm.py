@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from netwright.diagnosis.experimenting import OVER, REPLAY, skill
@@ -26,6 +28,7 @@ from netwright.repair.replica import Replica
 SECONDS, SHARE, FLOOR_SECONDS = 30.0, 0.5, 30.0
 WALL = 8.0  # seconds of the clock for one of computing, where the machine is busy with other things
 SEEDS = 3
+RISES = 2.0  # times the first rate
 CHEAP = 0.05  # of the time that is left: an experiment that takes less is made with several seeds
 # Of all the time: as much the unchanged training gets; where it is not through by then, every copy is cut to its steps.
 # A single experiment (smaller batches, more epochs) gets LONGEST times as much.
@@ -53,6 +56,18 @@ class Laboratory:
         self._longest = math.inf  # seconds of one experiment
         self._baselines: dict[tuple[int, int], Replay] = {}
         self._each: dict[tuple[int, int], torch.Tensor | None] = {}  # what each held-out example adds to their scores
+
+    def follow(self, rates: Sequence[tuple[int, float]]) -> None:
+        """The copies take the rates (step, rate) of the training, where these rise to more than `RISES` times what it
+        began with: a warm-up or a cycle, of which a copy at the first rate would say nothing. Before the first copy."""
+        own = changes.rate_of(self.replica)
+        if not own or len(rates) < 2 or self._baselines or self.replica.rate is not None:
+            return
+        if max(rate for _, rate in rates) <= RISES * min(own, rates[0][1]):
+            return
+        steps = [step / steps_of(self.replica) for step, _ in rates]
+        factors = [rate / own for _, rate in rates]
+        self.replica = dataclasses.replace(self.replica, rate=lambda share: float(np.interp(share, steps, factors)))
 
     def allowed(self, seconds: float) -> float:
         """Of ``seconds``, what this training is worth."""

@@ -109,7 +109,7 @@ class Copy:
     def _set_rates(self) -> None:
         share = min(1.0, (self.steps + 1) / max(1.0, self.replica.warmup * self.planned))
         if self.replica.rate is not None:
-            share *= self.replica.rate(self.steps / self.planned)
+            share *= self.replica.rate(min(1.0, self.steps / steps_of(self.replica)))  # a copy that is cut goes as far
         for group, rate in zip(self.optimizer.param_groups, self._rates):
             if rate is not None:
                 group["lr"] = rate * share

@@ -251,6 +251,10 @@ class Watch:
                             self.observations, self.network, self._loss, self._train_data, self.steps,
                             self._course.sampler.modes,
                         )  # fmt: skip
+                if self.laboratory is not None:
+                    rates = self.observations.series.get("learning-rate")
+                    known = zip(rates.steps, rates.values, strict=True)
+                    self.laboratory.follow([(step, rate) for step, rate in known if rate is not None])
                 diagnosis = confirming.judge_and_confirm(
                     self.observations, self.laboratory, ignore=self._ignore, seconds=self.confirm
                 )

@@ -206,8 +206,9 @@ def imbalance(observations: Observations) -> Iterator[Finding | Experiment]:
         cause = "the network does no better than always naming the largest class"
     else:
         cause = "an accuracy says little of the rare classes"
+    loud = not weighed and (starved or (stuck and ratio > IMBALANCE))
     yield Finding(
-        code="class-imbalance", severity="warning" if not weighed and (starved or (stuck and ratio > IMBALANCE)) else "note",
+        code="class-imbalance", severity="warning" if loud else "note",
         where="training targets", evidence=tuple(seen), expected="classes as frequent as they will be asked for",
         cause=cause, confidence=0.9 if starved else 0.6,
         remedies=(
