@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from trainings import CLASSES, FEATURES, Training, mlp, spirals, told
+from trainings import CLASSES, FEATURES, Training, mlp, spirals, standing, told
 
 from netwright.diagnosis.rules import norms, units
 from netwright.observations import Experiment, NetworkFacts, Observations, Plan
@@ -40,6 +40,22 @@ def test_an_output_that_is_sure_of_its_answer_is_not_saturated() -> None:
     seen = Observations(network=NetworkFacts(layers=layers, outputs=("1",), executed=True))
     seen.series.add(Measurement(probe="activation-saturated", step=3, unit="share", values=(0.9,) * 3, layer="1"))
     assert list(units.saturated(seen)) == []
+
+
+@pytest.mark.parametrize(
+    ("begins", "skill", "severity"), [(0.05, 0.8, "note"), (0.05, 0.2, "warning"), (0.7, 0.8, "warning")]
+)
+def test_units_that_became_decided_while_learning_are_a_note(begins: float, skill: float, severity: str) -> None:
+    layers = (
+        LayerFacts(name="0", kind="Linear", parameters={"weight": (9, 3)}, inputs=("input",)),
+        LayerFacts(name="1", kind="Sigmoid", options={"activation": "sigmoid"}, inputs=("0",)),
+        LayerFacts(name="2", kind="Linear", parameters={"weight": (2, 9)}, inputs=("1",)),
+    )
+    seen = Observations(network=NetworkFacts(layers=layers, outputs=("2",), executed=True))
+    shares = Measurement(probe="activation-saturated", step=3, unit="share", values=(begins, 0.8, 0.8), layer="1")
+    seen.series.add(shares)
+    found = [one for one in units.saturated(standing(seen, skill, 0.99)) if isinstance(one, Finding)]
+    assert [one.severity for one in found] == [severity]
 
 
 # ------------------------------------------------------------------------------------------------ batch norm

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterator
 
-from netwright.diagnosis.hindrance import suffers
+from netwright.diagnosis.hindrance import learned, suffers
 from netwright.diagnosis.paths import links
 from netwright.diagnosis.registry import rule
 from netwright.diagnosis.rules import initialization
@@ -19,6 +19,7 @@ DEAD = 0.5
 # Of a layer's outputs: healthy sigmoid and tanh layers have 10 to 40 % near their ends (Glorot and Bengio 2010,
 # fig. 4), at the start none (Rakitianskaia and Engelbrecht 2015 call a layer saturated above 0.5).
 SATURATED = 0.5
+LEARNED = 0.5  # skill
 LATE = 0.25  # of the sampled steps: the last ones
 SATURATING = ("sigmoid", "hardsigmoid", "tanh", "softsign", "hardtanh", "softmax")
 
@@ -63,7 +64,10 @@ def dead(observations: Observations) -> Iterator[Finding | Experiment]:
 
 @rule("saturated-units")
 def saturated(observations: Observations) -> Iterator[Finding | Experiment]:
-    """Half of what a hidden layer puts out, or more, lies at the ends of its activation, and the training suffers."""
+    """Half of what a hidden layer puts out, or more, lies at the ends of its activation, and the training suffers.
+
+    Units that became decided while most was learned are what it learned; that is a note.
+    """
     hidden = {step.name for link in links(observations.network) for step in link.between
               if step.options.get("activation") in SATURATING}  # fmt: skip
     shares = {}
@@ -80,6 +84,8 @@ def saturated(observations: Observations) -> Iterator[Finding | Experiment]:
         return
     layer = max(worst, key=lambda name: worst[name])
     begins = observations.series.get("activation-saturated", layer).finite[0]
+    done = learned(observations)
+    ill = ill and not (begins < SATURATED and done is not None and done > LEARNED)
     because = _because(observations)
     if not because and _large_inputs(observations):
         because = "input-not-normalized"
