@@ -18,7 +18,7 @@ from netwright.repair.scoring import Score, score
 from netwright.training import randomness
 
 SCORED = 2000  # examples a score is taken over; the standard error of a share is then 1.1 % at most
-SCORING_BATCH = 512
+SCORING_BATCH = 128  # 512 take 20 MB more of a small residual network on 32×32 pixels, more than the training itself
 LOSSES_KEPT = 64  # means over equal pieces of the steps
 LOOK_EVERY = 16  # steps between two looks at the clock and at the loss
 
