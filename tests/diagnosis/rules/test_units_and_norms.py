@@ -61,6 +61,19 @@ def test_units_that_became_decided_while_learning_are_a_note(begins: float, skil
 # ------------------------------------------------------------------------------------------------ batch norm
 
 
+@pytest.mark.parametrize(("momentum", "fault"), [(1e-3, True), (0.1, False)])
+def test_running_statistics_that_stay_where_they_began(momentum: float, fault: bool) -> None:
+    x, y = spirals()
+    network = normed()
+    for layer in (network[1], network[4]):
+        layer.momentum = momentum
+    found = told(Training(network, data=(x + 3, y), epochs=12, confirm=0.0, families=("norms",)).diagnosis())
+    assert ("train-eval-gap" in found) is fault
+    if fault:
+        seen = found["train-eval-gap"].evidence[0]
+        assert seen.value == pytest.approx((1 - momentum) ** 120, rel=1e-3)
+
+
 def normed() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(

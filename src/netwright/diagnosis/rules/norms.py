@@ -112,7 +112,33 @@ def train_eval(observations: Observations) -> Iterator[Finding | Experiment]:
             Remedy(code="train", text="model.train() before every epoch"), 0.8,
         )  # fmt: skip
         return
+    slow = _hardly_move(observations, norms)
+    if slow is not None and gap is not None and gap > FAR_APART:
+        yield _gap(
+            "warning", slow[0].name, [slow[0]],
+            Evidence(what="share of the running statistics that is still what they began with", value=slow[1],
+                     expected=f"below {STARTED:g} at the end"),
+            gap, f"a momentum of {slow[0].options['momentum']:g} is too slow for so few steps: evaluation uses means "
+            "and variances that are mostly 0 and 1", Remedy(code="momentum", text="a momentum of 0.1, or group norm"), 0.9,
+        )  # fmt: skip
+        return
     yield from _other_network(observations, norms, gap)
+
+
+STARTED = 0.5  # of the running statistics: (1 − momentum) to the power of the steps
+FAR_APART = 0.5  # of the outputs' deviation, by which evaluation gives others
+LEAST_STEPS = 20
+
+
+def _hardly_move(observations: Observations, norms: list[LayerFacts]) -> tuple[LayerFacts, float] | None:
+    """The batch norm whose running statistics have moved least, where that is less than half of the way."""
+    steps = len(observations.series.get("loss").values)
+    rates = [(layer.options.get("momentum"), layer) for layer in norms]
+    known = [((1 - rate) ** steps, layer) for rate, layer in rates if isinstance(rate, float) and 0 < rate < 1]
+    if steps < LEAST_STEPS or not known:
+        return None
+    left, layer = max(known, key=lambda pair: pair[0])
+    return (layer, left) if left > STARTED else None
 
 
 def _other_network(
