@@ -136,8 +136,8 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 WITHOUT_TORCH = (
-    "errors", "records", "codes", "files", "recipe", "rows", "runs", "reporting", "observations", "diagnosis", "diagnosing",
-    "boxes", "tuning", "comparing", "scaling", "classical", "preprocess/records", "preprocess/with_numpy",
+    "errors", "records", "codes", "files", "recipe", "rows", "runs", "reporting", "observations", "diagnosis",
+    "diagnosing", "boxes", "tuning", "comparing", "scaling", "classical", "preprocess/records", "preprocess/with_numpy",
     "graph/structure", "graph/kinds", "inspection/cost", "inspection/receptive_field", "inspection/sizes",
     "inspection/sheet", "inspection/advice",
 )  # fmt: skip
