@@ -119,7 +119,8 @@ def train_eval(observations: Observations) -> Iterator[Finding | Experiment]:
             Evidence(what="share of the running statistics that is still what they began with", value=slow[1],
                      expected=f"below {STARTED:g} at the end"),
             gap, f"a momentum of {slow[0].options['momentum']:g} is too slow for so few steps: evaluation uses means "
-            "and variances that are mostly 0 and 1", Remedy(code="momentum", text="a momentum of 0.1, or group norm"), 0.9,
+            "and variances that are mostly 0 and 1",
+            Remedy(code="momentum", text="a momentum of 0.1, or group norm"), 0.9,
         )  # fmt: skip
         return
     yield from _other_network(observations, norms, gap)
