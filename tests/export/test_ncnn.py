@@ -52,3 +52,12 @@ def test_the_shortcuts_of_resnet_20_without_parameters_are_written(tmp_path: Pat
     with torch.no_grad():
         expected = made.network(torch.from_numpy(made.inputs[0])).numpy()
     assert float(np.abs(got - expected).max()) <= 1e-4 * max(1.0, float(np.abs(expected).max()))
+
+
+def test_inputs_that_lie_otherwise_in_memory_are_the_same_inputs(tmp_path: Path) -> None:
+    """Pictures as a decoder leaves them, with the channels last."""
+    torch.manual_seed(0)
+    pictures = np.random.default_rng(0).normal(size=(3, 96, 96, 3)).astype(np.float32).transpose(0, 3, 1, 2)
+    made = packages.package(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten()), [pictures])
+    session = ncnn.Runtime(ncnn.write(made, tmp_path))
+    assert np.array_equal(session.run(pictures), session.run(np.ascontiguousarray(pictures)))

@@ -148,7 +148,8 @@ class Runtime:
             example = each[row]
             if example.dtype == np.int64:
                 example = example.astype(np.int32)
-            mats.append(self._ncnn.Mat(np.ascontiguousarray(example)).clone())
+            example = np.ascontiguousarray(example)  # a Mat points into it, and keeps nothing alive
+            mats.append(self._ncnn.Mat(example).clone())
             extractor.input(name, mats[-1])
         found = []
         for name in names:
