@@ -327,8 +327,12 @@ def maximized(observations: Observations) -> Iterator[Finding | Experiment]:
         expected="steps down the loss",
         cause=cause,
         remedies=(
-            Remedy(code="sign", text="the negative of it as the loss" if against
-                   else "loss.backward() without the minus; maximize=False"),
+            Remedy(
+                code="sign",
+                text="the negative of it as the loss"
+                if against
+                else "loss.backward() without the minus; maximize=False",
+            ),
         ),
         confidence=0.95,
     )
