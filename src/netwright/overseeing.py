@@ -5,8 +5,6 @@ The loop in ``training`` knows nothing of it: `Overseer` stands around the loop'
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
 import time
 import warnings
@@ -20,6 +18,7 @@ import torch
 from netwright import building
 from netwright.building import Loss, Material
 from netwright.data.examples import Examples
+from netwright.data.releasing import give_back
 from netwright.diagnosis.experimenting import REPLAY, skill
 from netwright.diagnosis.judging import Diagnosis
 from netwright.diagnosis.standing import FINE
@@ -212,13 +211,6 @@ def _silenced(recipe: Recipe, inputs: InputFile) -> dict[str, str]:
     meant |= {"input-not-normalized": "ids of a text"} if inputs.text is not None else {}
     meant |= {"duplicates": "data.bootstrap_seed"} if recipe.data.bootstrap_seed else {}
     return meant | recipe.ignore
-
-
-def give_back() -> None:
-    """Memory that nothing uses any longer goes back to the system; glibc keeps it otherwise (malloc_trim(3)). Looking
-    at CIFAR-10 leaves 40 MB behind, training on it 100 MB. Milliseconds; nothing happens with another C library."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _sample(

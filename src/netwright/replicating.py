@@ -14,11 +14,12 @@ from typing import Any, overload
 import msgspec
 import torch
 
-from netwright import building, environment, overseeing, runs, sourcing, workbench
+from netwright import building, environment, runs, sourcing, workbench
 from netwright.building import Material
 from netwright.comparing.arms import Arm, Trained, arms, carry_out, digest
 from netwright.comparing.judging import deciding, judge
 from netwright.data.opening import BUILT_IN, open_material
+from netwright.data.releasing import give_back
 from netwright.errors import NetwrightError, StoppedError, UsageError
 from netwright.files import require_place
 from netwright.recipe import Recipe, difference, from_dict, load, override, parse_assignments, to_dict
@@ -265,7 +266,7 @@ def highest_memory() -> Iterator[_Memory]:
     """The highest memory while it lasts: that of the GPU where there is one, else the process's resident memory (on
     Linux, where its mark can be set back: proc(5), clear_refs); None elsewhere."""
     memory, status = _Memory(), Path("/proc/self/status")
-    overseeing.give_back()
+    give_back()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     else:

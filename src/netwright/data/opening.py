@@ -27,6 +27,7 @@ from netwright.data import archives, cifar, digits, folders, idx
 from netwright.data.cells import number_like
 from netwright.data.examples import Examples, Part, Task
 from netwright.data.kinds import kind_of
+from netwright.data.releasing import give_back
 from netwright.data.splitting import bootstrap, holdout, sample
 from netwright.errors import DataError, nearest
 from netwright.preprocess import TextInput, measure
@@ -96,6 +97,7 @@ def open_source(options: Data, known: TextInput | None = None) -> Examples:
             "netwright train, which makes a language model of it",
         )  # fmt: skip
     examples = _reader(kind)(options, path, None)
+    give_back()
     if kind == "digits" and options.test == "auto":
         options = msgspec.structs.replace(options, test=DIGITS_TEST)
     for split in ("test", "validation"):
