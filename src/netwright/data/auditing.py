@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netwright.data import relating
-from netwright.observations.data import ArrayFacts, DataAudit, Order, Shift
+from netwright.data.revealing import revealing
+from netwright.observations.data import ArrayFacts, DataAudit, Order, Revealing, Shift
 
 Array = npt.NDArray[Any]
 Task = Literal["classification", "multi-label", "regression", "unknown"]
@@ -76,6 +77,7 @@ def audit(
             facts["validation_class_counts"] = _counts(validation_targets, meaning)
             if meaning.task == "regression":
                 facts["target_shift"] = _target_shift(targets, validation_targets)
+            facts["revealing"] = _revealing(inputs, targets, validation_inputs, validation_targets, meaning)
         if relation:
             facts["relation"] = relating.relation(inputs, targets, meaning.task, meaning.form, seed=seed)
     return DataAudit(**facts, seconds=time.perf_counter() - started)
@@ -313,6 +315,22 @@ def _target_shift(train: Array, validation: Array) -> Shift | None:
     deviation, varying = rows.std(0), _varying(rows)
     spread = float(np.median(held_out.std(0)[varying] / deviation[varying])) if varying.any() else None
     return msgspec.structs.replace(shift, spread=spread)
+
+
+def _revealing(
+    inputs: Array, targets: Array, held_out: Array | None, held_out_targets: Array, meaning: Meaning
+) -> Revealing | None:
+    """A column that tells the target in training alone, where there is one target an example."""
+    if held_out is None or held_out_targets.shape[1:] != targets.shape[1:] or len(held_out) != len(held_out_targets):
+        return None
+    if meaning.task == "classification":
+        labels, others = (class_labels(part, meaning.form) for part in (targets, held_out_targets))
+        if labels is None or others is None:
+            return None
+        return revealing(inputs, labels, held_out, others, classes=True)
+    if meaning.task != "regression" or targets.size != len(targets):
+        return None
+    return revealing(inputs, targets.reshape(-1), held_out, held_out_targets.reshape(-1), classes=False)
 
 
 def target_offset(targets: Array) -> float | None:

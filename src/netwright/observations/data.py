@@ -104,6 +104,26 @@ class Locality(Record, frozen=True, kw_only=True):
     measure: str = "accuracy"
 
 
+class Revealing(Record, frozen=True, kw_only=True):
+    """A column that tells the target among training rows and not among validation rows: Youden's J of the best
+    threshold, or |correlation|, from 0 to 1. ``columns``: how many are so; ``feature`` is the worst."""
+
+    feature: int
+    training: float
+    validation: float
+    columns: int = 1
+
+
+class Agreement(Record, frozen=True, kw_only=True):
+    """How often a vote of the nearest training rows names the label of a training row (left out of its own vote) and of
+    a validation row: means over ``classes`` classes; ``noise``: one standard error of their difference."""
+
+    training: float
+    validation: float
+    noise: float
+    classes: int
+
+
 class Baseline(Record, frozen=True, kw_only=True):
     """What a learner without a network scores on held-out rows (accuracy or R²)."""
 
@@ -145,5 +165,6 @@ class DataAudit(Record, frozen=True, kw_only=True):
     order: Order | None = None
     relation: Relation | None = None
     locality: Locality | None = None
+    revealing: Revealing | None = None
     baselines: tuple[Baseline, ...] = ()
     seconds: float = 0.0

@@ -33,6 +33,15 @@ class LayerFacts(Record, frozen=True, kw_only=True):
     unit_axis: int = -1  # of its output for a batch: 1 for channels first
 
 
+class Unregistered(Record, frozen=True, kw_only=True):
+    """Trainable parameters that the output depends on and neither ``parameters()`` nor an optimiser has, because they
+    stand in a plain list, tuple or dictionary of a module. ``fresh``: the largest of them looks drawn, not learned."""
+
+    name: str  # of the attribute
+    size: int
+    fresh: bool | None = None
+
+
 class NetworkFacts(Record, frozen=True, kw_only=True):
     """The network: its layers in the order of the forward pass."""
 
@@ -44,6 +53,7 @@ class NetworkFacts(Record, frozen=True, kw_only=True):
     calls: tuple[str, ...] = ()  # the layers in the order of all calls, repeated ones again
     outputs: tuple[str, ...] = ()  # the layers that made the network's output
     tied: tuple[tuple[str, ...], ...] = ()  # names of one and the same parameter
+    unregistered: tuple[Unregistered, ...] = ()
     executed: bool = False  # seen in a forward pass; else layers are in the order of definition, without shapes
 
 
@@ -101,6 +111,8 @@ class Preflight(Record, frozen=True, kw_only=True):
     the same does. ``rows``: what the rows of the output were: ``probabilities``, ``log-probabilities`` or nothing.
     ``outside``: the share of all training targets beyond those bounds, ``rows_of_one`` of targets (N, K ≥ 2) whose
     row sums to 1. ``broadcast``: outputs and targets of different shapes were stretched over each other.
+    ``mixing``: how far outputs in evaluation mode move with the other examples of their batch, as a share of how far
+    they lie apart; None where that cannot be said.
     """
 
     loss: float | None = None
@@ -117,6 +129,7 @@ class Preflight(Record, frozen=True, kw_only=True):
     outside: float = 0.0
     rows_of_one: float = 0.0
     broadcast: bool = False
+    mixing: float | None = None
     warnings: tuple[str, ...] = ()  # what PyTorch itself warned of
     failure: str = ""  # why the batch could not be run
     seconds: float = 0.0

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from netwright.observations import NetworkFacts, Observations, OptimizerFacts
 from netwright.observations.network import LayerFacts
-from netwright.watching import behaviour
+from netwright.watching import behaviour, unregistered
 from netwright.watching.calls import Call, Calls, is_opaque, layers_of, tensors, unwrapped
 
 ROWS = 4  # of the batch that shows shapes and order: enough for batch statistics
@@ -153,6 +153,7 @@ def of_calls(
         trainable=sum(p.numel() for name, p in parameters if name in trained),
         output_shape=() if made is None else tuple(made.shape[1:]), output_activation=activation,
         calls=tuple(call.name for call in calls[:MOST_CALLS]), outputs=outputs, tied=tied(network),
+        unregistered=() if ran is None or ran is network else unregistered.used(network, ran, output, held),
         executed=bool(calls),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import functools
 import weakref
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -65,6 +66,24 @@ def follow(network: Any, train_data: Any, observations: Observations) -> Order |
     if order is None or order.z > SORTED or not isinstance(network, nn.Module) or unwrapped(network) is not network:
         return None
     return Order(network, given.open_data(train_data).inputs, observations)
+
+
+def compare_shapes(network: Any, train_data: Any, observations: Observations) -> None:
+    """Where the examples of a batch seem to be mixed: whether the loop feeds rows as the data has them at all, or
+    turned round (steps first). Looks at the first batch, and only where it makes a difference."""
+    flight = observations.preflight
+    if flight is None or not flight.mixing or not isinstance(network, nn.Module):
+        return
+    shape = tuple(given.open_data(train_data).inputs.shape[1:])
+
+    def look(module: nn.Module, args: tuple[Any, ...]) -> None:
+        if args and isinstance(args[0], Tensor):
+            hook.remove()
+            if tuple(args[0].shape[1:]) != shape and observations.preflight is not None:
+                observations.preflight = msgspec.structs.replace(observations.preflight, mixing=None)
+                observations.unseen["mixing"] = f"batches of {tuple(args[0].shape)} are no rows of {shape}"
+
+    hook = network.register_forward_pre_hook(look)
 
 
 def _called(own: weakref.ref[Order], network: nn.Module, args: tuple[Any, ...]) -> None:

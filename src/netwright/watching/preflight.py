@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from netwright.data import auditing
 from netwright.observations import LossFacts, Observations, Plan, Preflight
+from netwright.probes import mixing
 from netwright.watching import given, initially, losses, networks, outputs
 from netwright.watching.calls import unwrapped
 from netwright.watching.given import Given
@@ -23,6 +24,7 @@ from netwright.watching.given import Given
 BATCH = 32  # examples of the one batch where no batch size was told
 MOST_IN_BATCH = 256
 TARGETS = 100_000  # of which the share beyond the output's bounds is taken
+MIXING = 16  # examples that are tried beside other ones
 TOLERANCE = 1e-4  # of the range between the bounds
 
 
@@ -83,6 +85,8 @@ def fly(
             about |= _of_output(network, inputs, made, train)
         if callable(loss):
             about |= _of_loss(copy.deepcopy(loss) if isinstance(loss, nn.Module) else loss, made, targets, facts)
+        with contextlib.suppress(Exception):  # whatever a user's network raises on a batch that it was not made for
+            about["mixing"] = mixing.measure(network, inputs[:MIXING])
     texts = dict.fromkeys(str(warning.message).strip() for warning in warned)
     return Preflight(**about, warnings=tuple(texts), seconds=time.perf_counter() - started)
 

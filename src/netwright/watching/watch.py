@@ -95,6 +95,7 @@ class Watch:
                 )
                 weakref.finalize(self, self._course.close)
                 self._order = order.follow(model, train_data, self.observations)
+                order.compare_shapes(model, train_data, self.observations)
         self._tell()
 
     @property

@@ -47,6 +47,14 @@ def test_a_healthy_table_is_silent(seed: int, rows: int, classes: int) -> None:
     assert judged(x[:rows], y[:rows], x[rows:], y[rows:]) == {}
 
 
+def test_a_column_that_gives_the_answer_away_in_training_alone() -> None:
+    x, y = table(classes=2)
+    x[:600, 4] = y[:600] * np.linspace(1, 9, 600)
+    assert judged(x[:600], y[:600], x[600:], y[600:])["leak"] == "warning"
+    x[600:, 4] = y[600:] * np.linspace(1, 9, 300)  # a feature that is as good everywhere is no leak by itself
+    assert judged(x[:600], y[:600], x[600:], y[600:]) == {}
+
+
 def test_bad_values_are_named_with_their_rows() -> None:
     x, y = table()
     x[[5, 77], 1] = np.nan, -np.inf

@@ -330,6 +330,27 @@ def copies(observations: Observations) -> Iterator[Finding | Experiment]:
         )  # fmt: skip
 
 
+@rule("leak")
+def told_by_a_column(observations: Observations) -> Iterator[Finding | Experiment]:
+    """A column that tells the target alone in training and says next to nothing in validation."""
+    found = observations.data.revealing if observations.data is not None else None
+    if found is None:
+        return
+    others = f" and {plural(found.columns - 1, 'other')}" if found.columns > 1 else ""
+    yield Finding(
+        code="leak", severity="warning", where=f"training inputs, feature {found.feature}{others}",
+        evidence=(
+            Evidence(what="what this feature tells alone, training (1: all)", value=found.training),
+            Evidence(what="the same in validation", value=found.validation, expected="about as much"),
+        ),
+        expected="features that are known before the answer is, and say the same of other rows",
+        cause="the feature gives the answer away in training: it was filled after the event, or from the target; "
+        "nothing else has to be learned, and elsewhere it says nothing",
+        remedies=(Remedy(code="leak", text="leave the feature out, or fill it with what was known beforehand"),),
+        confidence=0.95,
+    )  # fmt: skip
+
+
 @rule("too-little-data")
 def amount(observations: Observations) -> Iterator[Finding | Experiment]:
     """So few examples that nothing can be said of others."""

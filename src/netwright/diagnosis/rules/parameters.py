@@ -58,6 +58,30 @@ def missing_from_optimizer(observations: Observations) -> Iterator[Finding | Exp
     )  # fmt: skip
 
 
+@rule("missing-from-optimizer")
+def unregistered(observations: Observations) -> Iterator[Finding | Experiment]:
+    """Layers that take part in the output and that `nn.Module` does not know of."""
+    hidden = observations.network.unregistered if observations.network is not None else ()
+    if not hidden:
+        return
+    learned_before = all(one.fresh is False for one in hidden)
+    size = sum(one.size for one in hidden)
+    names = ", ".join(one.name for one in hidden[:6]) + (" …" if len(hidden) > 6 else "")
+    yield Finding(
+        code="missing-from-optimizer",
+        severity="note" if learned_before else "error",
+        where=names,
+        evidence=(
+            Evidence(what="parameters that network.parameters() lacks", value=size, unit="parameters", expected="0"),
+        ),
+        expected="every layer that takes part is registered",
+        cause=f"{names}: a plain list or dictionary, which nn.Module does not look into: optimisers, state_dict() "
+        "and to() miss what it holds",
+        remedies=(Remedy(code="register", text="nn.ModuleList, nn.ModuleDict or nn.ParameterList instead"),),
+        confidence=0.97,
+    )
+
+
 @rule("frozen-parameters")
 def frozen(observations: Observations) -> Iterator[Finding | Experiment]:
     """Layers that do not require a gradient and whose weights look drawn, not learned."""
