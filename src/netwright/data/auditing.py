@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from netwright.data import relating
+from netwright.data.contradicting import agreement
 from netwright.data.revealing import revealing
-from netwright.observations.data import ArrayFacts, DataAudit, Order, Revealing, Shift
+from netwright.observations.data import ArrayFacts, DataAudit, Order, Shift
 
 Array = npt.NDArray[Any]
 Task = Literal["classification", "multi-label", "regression", "unknown"]
@@ -77,7 +78,7 @@ def audit(
             facts["validation_class_counts"] = _counts(validation_targets, meaning)
             if meaning.task == "regression":
                 facts["target_shift"] = _target_shift(targets, validation_targets)
-            facts["revealing"] = _revealing(inputs, targets, validation_inputs, validation_targets, meaning)
+            facts |= _beside_validation(inputs, targets, validation_inputs, validation_targets, meaning, relation)
         if relation:
             facts["relation"] = relating.relation(inputs, targets, meaning.task, meaning.form, seed=seed)
     return DataAudit(**facts, seconds=time.perf_counter() - started)
@@ -317,20 +318,21 @@ def _target_shift(train: Array, validation: Array) -> Shift | None:
     return msgspec.structs.replace(shift, spread=spread)
 
 
-def _revealing(
-    inputs: Array, targets: Array, held_out: Array | None, held_out_targets: Array, meaning: Meaning
-) -> Revealing | None:
-    """A column that tells the target in training alone, where there is one target an example."""
+def _beside_validation(
+    inputs: Array, targets: Array, held_out: Array | None, held_out_targets: Array, meaning: Meaning, relation: bool
+) -> dict[str, Any]:
+    """What inputs tell of the target in either part, where there is one target an example."""
     if held_out is None or held_out_targets.shape[1:] != targets.shape[1:] or len(held_out) != len(held_out_targets):
-        return None
+        return {}
     if meaning.task == "classification":
         labels, others = (class_labels(part, meaning.form) for part in (targets, held_out_targets))
-        if labels is None or others is None:
-            return None
-        return revealing(inputs, labels, held_out, others, classes=True)
-    if meaning.task != "regression" or targets.size != len(targets):
-        return None
-    return revealing(inputs, targets.reshape(-1), held_out, held_out_targets.reshape(-1), classes=False)
+        if labels is None or others is None or len(labels) != len(inputs):
+            return {}
+        found = {"revealing": revealing(inputs, labels, held_out, others, classes=True)}
+        return found | ({"agreement": agreement(inputs, labels, held_out, others)} if relation else {})
+    if meaning.task != "regression" or targets.size != len(targets) or len(targets) != len(inputs):
+        return {}
+    return {"revealing": revealing(inputs, targets.reshape(-1), held_out, held_out_targets.reshape(-1), classes=False)}
 
 
 def target_offset(targets: Array) -> float | None:

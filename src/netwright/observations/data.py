@@ -166,5 +166,6 @@ class DataAudit(Record, frozen=True, kw_only=True):
     relation: Relation | None = None
     locality: Locality | None = None
     revealing: Revealing | None = None
+    agreement: Agreement | None = None
     baselines: tuple[Baseline, ...] = ()
     seconds: float = 0.0
