@@ -154,6 +154,27 @@ def test_naive_sigmoid_losses_that_overflow() -> None:
     assert describe(nn.BCEWithLogitsLoss(), COLUMN, (20, 1)).negative == 0.0
 
 
+@pytest.mark.parametrize("shape", [(9, 1), (9, 1, 4, 4), (9, 6)])
+def test_an_overlap_that_is_not_subtracted_is_reversed(shape: tuple[int, ...]) -> None:
+    """Coefficients of overlap (Dice 1945, Jaccard 1912, Tversky 1977) and the losses made of them."""
+    targets = (torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.4).float()
+
+    def tversky(missed: float, added: float) -> Any:
+        def score(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            both = (p * t).sum()
+            return (both + 1) / (both + missed * ((1 - p) * t).sum() + added * (p * (1 - t)).sum() + 1)
+
+        return score
+
+    for weights in ((0.5, 0.5), (1.0, 1.0), (0.3, 0.7)):
+        score = tversky(*weights)
+        assert describe(score, targets, shape).reversed
+        for proper in (lambda s: 1 - s, lambda s: -s.log(), lambda s: -s):
+            loss: Any = lambda p, t, proper=proper, score=score: proper(score(p, t))  # noqa: E731 - one of nine
+            assert not describe(loss, targets, shape).reversed
+    assert not describe(lambda p, t: (p * 0).sum() + 1, targets, shape).reversed
+
+
 def test_distances_of_other_kinds() -> None:
     assert describe(lambda o, t: (o - t).pow(4).mean(), NUMBERS, (20, 1)).form == "distance"
     assert describe(lambda o, t: torch.log(torch.cosh(o - t)).mean(), NUMBERS, (20, 1)).form == "distance"

@@ -25,9 +25,9 @@ def agreement(
 
     Both votes are of training labels; a fresh part of the same kind agrees with them as often as training rows do
     (each left out of its own vote). Where labels of a share ρ of the training rows are wrong and those of validation
-    are true, the vote stays mostly right and agrees less with the rows that it comes from. Means over the classes, of those
-    with ``FEWEST`` rows in both parts, because a vote's accuracy changes with their frequencies. None where it cannot
-    be said. Costs the distances of at most 3,000 by 2,000 rows.
+    are true, the vote stays mostly right and agrees less with the rows that it comes from. Means over the classes, of
+    those with ``FEWEST`` rows in both parts, because a vote's accuracy changes with their frequencies. None where it
+    cannot be said. Costs the distances of at most 3,000 by 2,000 rows.
     """
     x, x_held = (part.reshape(len(part), -1) for part in (inputs, held_out))
     kinds = np.unique(labels)

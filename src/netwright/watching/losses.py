@@ -109,7 +109,8 @@ def describe(
             own = lambda outputs, targets: -original(outputs, targets)  # noqa: E731 - the same loss with its sign turned
             found = _recognised(own, targets, output_shape)
         if found is None:
-            return LossFacts(name=name, task=_task("unknown", data_task, output_shape))
+            against = _rewards_opposites(_copied(loss), targets)
+            return LossFacts(name=name, task=_task("unknown", data_task, output_shape), reversed=against)
         form, trial = found
         return LossFacts(
             name=name, expects=_EXPECTS[form], form=form, reduction=_reduction(own, trial),
@@ -207,6 +208,27 @@ def _rewards_errors(loss: Loss, form: Form, trial: Trial) -> bool:
 
     right, wrong = naming(classes), naming((classes + 1) % trial.columns)
     return right is not None and wrong is not None and right > wrong + EXACT * max(abs(right), abs(wrong))
+
+
+DECIDED = 0.02  # how far from 0 and 1 an answer is that is right; a logarithm of it is finite
+
+
+def _rewards_opposites(loss: Loss, targets: torch.Tensor | None) -> bool:
+    """Of a loss of no known form, on targets of 0 and 1 that both occur: whether answers of the targets' shape cost
+    the more the nearer they are to the targets, as an overlap (Dice's coefficient) that is not subtracted from 1."""
+    if targets is None or not targets.is_floating_point() or not bool(((targets == 0) | (targets == 1)).all()):
+        return False
+    if not bool(targets.any()) or bool(targets.all()):
+        return False
+    costs = []
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):  # from the targets to their opposites
+        answers = ((1 - share) * targets + share * (1 - targets)).clamp(DECIDED, 1 - DECIDED)
+        try:
+            costs.append(float(torch.as_tensor(loss(answers, targets)).double().mean()))
+        except Exception:  # whatever a user's loss raises
+            return False
+    least = EXACT * max(map(abs, costs))
+    return all(math.isfinite(cost) for cost in costs) and all(a > b + least for a, b in itertools.pairwise(costs))
 
 
 SURE = 15.0  # a score at which nothing is left to lose

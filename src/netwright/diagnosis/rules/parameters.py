@@ -449,11 +449,14 @@ def _count(starts: Sequence[ParameterStart], what: str) -> Evidence:
     return Evidence(what=what, value=float(sum(start.size for start in starts)), unit="parameters", expected="0")
 
 
+NO_BETTER = 1e-3  # of a score whose best is 1: a few pixels of many pictures
+
+
 def _gets_better(observations: Observations) -> bool:
     """Whether the scores of the epochs rise: the last above the first, on the held-out part where there is one."""
     for split in ("validation", "train"):
         scores = [row.metrics.get("score") for row in observations.epochs if row.split == split]
         known = [score for score in scores if score is not None and math.isfinite(score)]
         if len(known) >= 2:
-            return len(known) == len(scores) and known[-1] > known[0] + 0.05 * abs(known[0])
+            return len(known) == len(scores) and known[-1] > known[0] + max(0.05 * abs(known[0]), NO_BETTER)
     return False
