@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import netwright
 from netwright import ensembling, runs, workbench
-from netwright.errors import RecipeError, RunError, UsageError
+from netwright.errors import RecipeError, UsageError
 from netwright.nn import weights
 from netwright.optim.schedules import cycle_ends, factor
 from netwright.recipe import Recipe, override
@@ -118,7 +118,7 @@ def test_an_ensemble_of_the_last_snapshots(whole: workbench.Run, tmp_path: Path)
     with pytest.raises(UsageError, match="2 runs"):
         ensembling.ensemble([whole, whole], snapshots=2, folder=tmp_path)
     plain = netwright.train(override(SMALL, {"train.snapshots": 0, "train.epochs": 1}), folder=tmp_path)
-    with pytest.raises(RunError, match="without snapshots"):
+    with pytest.raises(UsageError, match="a run without any"):
         ensembling.ensemble(plain, snapshots=2, folder=tmp_path)
 
 
