@@ -197,3 +197,9 @@ def test_what_does_not_fit_is_named() -> None:
         passes.parse("distil=big")[0].apply(student(), context((3, 6, 6)))
     with pytest.raises(UsageError):
         passes.parse("distil=big:hints=attention")
+
+
+def test_a_teacher_of_other_inputs_is_named_before_anything_is_trained() -> None:
+    stranger = nn.Sequential(nn.Flatten(), nn.Linear(5, 10))
+    with pytest.raises(NetworkError, match=r"cannot read the student's examples .*\(3, 6, 6\)"):
+        distil.apply(student(), distil.Options(teacher="t", epochs=1), taught(stranger))

@@ -20,6 +20,7 @@ from netwright.errors import NetworkError, UsageError, nearest
 FORGETTING = 0.98  # of the running products that a hint's regressor is solved from
 RIDGE = 1e-3  # of their mean diagonal
 SAME = 1e-5  # relative difference of fingerprints up to which an example counts as unchanged
+TRY = "a teacher that was trained on the same data"
 
 
 class Options(PassOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -180,12 +181,16 @@ class Distilled:
         with torch.no_grad():
             own = tuple(call(network.eval(), batch).shape)
             for teacher in self.teachers:
-                theirs = tuple(call(teacher.to(batch.targets.device).eval(), batch).shape)
-                if theirs != own:
+                try:
+                    theirs = tuple(call(teacher.to(batch.targets.device).eval(), batch).shape)
+                except Exception as error:  # whatever a network says of inputs that are not its own
                     raise NetworkError(
-                        "compress: distil", f"a teacher with outputs {theirs[1:]}", f"{own[1:]}, the student's",
-                        "a teacher that was trained on the same data",
-                    )  # fmt: skip
+                        "compress: distil", f"a teacher that cannot read the student's examples ({error})",
+                        f"inputs {tuple(batch.inputs[0].shape[1:])}", TRY,
+                    ) from error  # fmt: skip
+                if theirs != own:
+                    got = f"a teacher with outputs {theirs[1:]}"
+                    raise NetworkError("compress: distil", got, f"{own[1:]}, the student's", TRY)
         network.train(mode)
         for names, subject, who in ((0, network, "student"), (1, self.teachers[0], "teacher")):
             known = dict(subject.named_modules())
